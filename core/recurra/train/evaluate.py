@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,11 +21,14 @@ from recurra.model import sequences
 from recurra.model.completion import ROWS, completions
 from recurra.model.network import Network
 from recurra.train.metrics import Tally
+from recurra.world import World
+
+T = TypeVar("T")
 
 BLOCK = 1 << 21
 """Numbers that the network gives at a time in evaluation."""
-PROMPTS = 1 << 14
-"""Prompts that are held at a time."""
+ALONE = World()
+"""One process that measures everything."""
 
 
 class Completed(NamedTuple):
@@ -48,20 +52,27 @@ def evaluate(
     rows: int = 64,
     window: int = 0,
     watch: Callable[[Whole, Tensor], None] = lambda batch, output: None,
+    world: World = ALONE,
 ) -> Tally:
     """Return what is measured of a split, teacher-forced.
 
     `rows` and `window` change speed and memory, and no figure. A `window` of 0 is as long as a
     bounded block of outputs allows, and no more outputs than that are ever held. `watch` is shown
-    whole sequences, and the outputs for them, as they are measured.
+    whole sequences, and the outputs for them, as they are measured. In a `world` of several
+    processes each measures its share, as `shared` has it, and watches no more than that.
     """
-    if not split.whole:
-        spans = segments(split.scored())
-        return _tally(network, reader, spans, tally, rows, window, split.at_once)
 
-    for batch, output in answered(network, reader, split, rows=rows, window=window):
-        tally.add(output, batch.y, network.scoring)
-        watch(batch, output)
+    def measure(own: Tally, world: World) -> None:
+        if not split.whole:
+            spans = segments(split.scored())
+            _tally(network, reader, spans, own, (rows, window), world, split.at_once)
+            return
+        shown = answered(network, reader, split, rows=rows, window=window, world=world)
+        for batch, output in shown:
+            own.add(output, batch.y, network.scoring)
+            watch(batch, output)
+
+    shared(world, tally, measure)
     return tally
 
 
@@ -75,26 +86,68 @@ def complete(
     *,
     rows: int = ROWS,
     watch: Callable[[Completed], None] = lambda completed: None,
+    world: World = ALONE,
 ) -> Tally:
     """Add what the network answers by itself to the prompts of a split, of which it sees no more.
 
     An answer is given up after `limit` symbols. `rows` changes speed and memory, and no figure.
-    `watch` is shown each answer.
+    `watch` is shown each answer. In a `world` of several processes each answers its share, as
+    `shared` has it, and watches no more than that.
     """
     scored = split.scored()
     places = store.sequence(scored.begin)
-    for start in range(0, len(scored), PROMPTS):
-        spans = [
-            (row, *_prompt_and_answer(store, scored, index))
-            for index, row in enumerate(places[start : start + PROMPTS].tolist(), start)
-        ]
-        with _looking(network):
-            prompts = [prompt for _, prompt, _ in spans]
-            given = completions(network, prompts, marks, limit, rows=rows)
-        for (row, prompt, came), answer in zip(spans, given, strict=True):
-            tally.add_answer(torch.from_numpy(answer), torch.from_numpy(came))
-            watch(Completed(row, prompt, came, answer))
+
+    def measure(own: Tally, world: World) -> None:
+        side_by_side = evenly(len(scored), rows, world.size)
+        for group in dealt(sequences.alike(scored.low - scored.begin, side_by_side), world):
+            asked = [(int(places[row]), *_prompt_and_answer(store, scored, row)) for row in group]
+            with _looking(network):
+                prompts = [prompt for _, prompt, _ in asked]
+                given = completions(network, prompts, marks, limit, rows=side_by_side)
+            for (row, prompt, came), answer in zip(asked, given, strict=True):
+                own.add_answer(torch.from_numpy(answer), torch.from_numpy(came))
+                watch(Completed(row, prompt, came, answer))
+
+    shared(world, tally, measure)
     return tally
+
+
+def shared(world: World, tally: Tally, measure: Callable[[Tally, World], None]) -> None:
+    """Let each process measure its share of a world, and add all of it to the tally of each.
+
+    It is added in the order of ranks, so that the sums are the same to the bit in all of them.
+    Where a metric does not merge the first process measures everything, and the tallies of the
+    others get nothing: they are told the figures. Raises in all what is raised in one.
+    """
+    if world.size == 1:
+        measure(tally, world)
+        return
+    if not tally.merges:
+        world.together(lambda: measure(tally, ALONE) if world.first else None)
+        return
+
+    def part() -> bytes:
+        own = tally.blank()
+        measure(own, world)
+        return own.packed()
+
+    tally.merge(world.gathered(world.together(part)))
+
+
+def evenly(count: int, rows: int, size: int) -> int:
+    """Return how many of `count` rows, up to `rows`, are read side by side by one of a few.
+
+    So many processes have as many groups of them each.
+    """
+    if size == 1 or not count:
+        return rows
+    groups = -(-count // (rows * size)) * size
+    return -(-count // groups)
+
+
+def dealt(groups: Iterable[T], world: World) -> Iterator[T]:
+    """Give the groups that are this process's: they are dealt one by one, in order."""
+    return islice(groups, world.rank, None, world.size)
 
 
 def _prompt_and_answer(store: Store, split: Split, index: int) -> tuple[Ints, Ints]:
@@ -106,17 +159,24 @@ def _prompt_and_answer(store: Store, split: Split, index: int) -> tuple[Ints, In
 
 
 def answered(
-    network: Network, reader: Reader, split: Split, *, rows: int = 64, window: int = 0
+    network: Network,
+    reader: Reader,
+    split: Split,
+    *,
+    rows: int = 64,
+    window: int = 0,
+    world: World = ALONE,
 ) -> Iterator[tuple[Whole, Tensor]]:
     """Give the whole sequences of a split that have an answer, and the outputs `[B, V]` for them.
 
-    Longer ones come first.
+    Longer ones come first. Of several processes each gives those of its share.
     """
     chosen = reader.answerable(split)
     store = reader.store
     steps = store.ends[chosen] - store.starts[chosen]
     size = window or sequences.LONGEST
-    for group in sequences.alike(steps, rows):
+    side_by_side = evenly(len(chosen), rows, world.size)
+    for group in dealt(sequences.alike(steps, side_by_side), world):
         batch = reader.whole(chosen[group]).to(network.device)
         with _looking(network):
             output = sequences.read(network, batch.x, batch.steps, size)
@@ -132,16 +192,24 @@ def cold_and_warm(
     *,
     rows: int = 64,
     window: int = 0,
+    world: World = ALONE,
 ) -> tuple[Metrics, int]:
     """Return what the first steps cost in the midst of a sequence, and at how many places.
 
     `cold` is the mean of the figure `key` from a fresh state, `warm` that of the same steps with
-    the state carried up to them. Neither is there where a split holds no such place.
+    the state carried up to them. Neither is there where a split holds no such place. In a `world`
+    of several processes each measures its share, as `shared` has it.
     """
     cold, warm = openings(split)
     costs: Metrics = {}
     for name, spans in (("cold", cold), ("warm", warm)):
-        metrics = _tally(network, reader, spans, tally(), rows, window).values()
+
+        def measure(own: Tally, world: World, spans: Spans = spans) -> None:
+            _tally(network, reader, spans, own, (rows, window), world)
+
+        sums = tally()
+        shared(world, sums, measure)
+        metrics = sums.values()
         # There are none of no steps.
         if metrics:
             costs[name] = metrics[key]
@@ -155,21 +223,23 @@ def _tally(
     reader: Reader,
     spans: Spans,
     tally: Tally,
-    rows: int,
-    window: int,
+    shape: tuple[int, int],
+    world: World,
     at_once: bool = False,
 ) -> Tally:
     """Add up the scored steps of segments, each read from a fresh state at its own position.
 
-    They are read in one window each if they are `at_once`.
+    They are read in one window each if they are `at_once`. The `shape` is how many are read side by
+    side, and in windows of how many steps. Of several processes each adds up its share.
     """
+    rows, window = evenly(len(spans[0]), shape[0], world.size), shape[1]
     if at_once:
         window = 0
     elif not window:
         step = rows * network.output_size
         window = max(16, min(512, BLOCK // step))
     with _looking(network):
-        for group in grouped(reader, spans, rows, window):
+        for group in dealt(grouped(reader, spans, rows, window), world):
             states = None
             for batch in group:
                 # Looked at here, where nothing waits for the device.

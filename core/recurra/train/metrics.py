@@ -243,6 +243,7 @@ class Tally:
         self.undoing, self.vocabulary = undoing, vocabulary
         measured = Own(vocabulary) if undoing else vocabulary
         # What all processes have: it does not travel with what one has measured.
+        self.made = (target, vocabulary, scale, undoing, scales)
         self.known = (vocabulary, measured, scale, scales, scales and scales.starts)
         self.metrics = [metric(measured, scale) for metric in target.metrics(vocabulary.yields)]
         if scales is not None:
@@ -255,6 +256,10 @@ class Tally:
     def merges(self) -> bool:
         """Whether what several processes have measured can be put together."""
         return all(merges(type(metric)) for metric in self.metrics)
+
+    def blank(self) -> Tally:
+        """Return sums of nothing, made as these were."""
+        return Tally(*self.made)
 
     def packed(self) -> bytes:
         """Return all that was added, for `merge` of a tally made alike in any process."""
