@@ -26,6 +26,7 @@ from recurra.engine.paths import PATHS
 from recurra.resolve import resolve
 from recurra.spec.shipped import tasks
 from recurra.surroundings import VARIABLES
+from recurra.train.interrupt import REQUESTS
 
 FACE = PAGES[README]
 CLI: Any = get_command(app)
@@ -362,7 +363,8 @@ def test_every_exit_code_is_told() -> None:
     """The codes that a command can end with are those of the page."""
     told = {int(row[0]) for row in rows(section(page("running"), "## Errors")) if row[0].isdigit()}
     raised = (errors.RunError, errors.InputError, errors.PluginError, errors.Interrupted)
-    assert told == {0, *(kind.exit_code for kind in raised), GONE}
+    signals = {128 + number for number in REQUESTS}
+    assert told == {0, *(kind.exit_code for kind in raised), *signals, GONE}
 
 
 def test_every_variable_is_told() -> None:

@@ -249,9 +249,40 @@ class RunError(RecurraError):
 
 
 class Interrupted(RecurraError):
-    """The user stopped the run, and its state is saved (exit code 130)."""
+    """The user stopped the run, and its state is saved.
+
+    The exit code is 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP.
+    """
 
     exit_code = 130
+
+    @classmethod
+    def by(cls, number: int | None, fact: str, cure: str) -> Self:
+        """Build the error of a stop by a signal, that of Ctrl-C where none is told."""
+        error = cls.of("RC063", fact, cure=cure)
+        if number is not None:
+            error.exit_code = 128 + number
+        return error
+
+    @classmethod
+    def because(cls, request: BaseException, fact: str, cure: str) -> Self:
+        """Build the error that says more of a request to end, and exits as that does."""
+        error = cls.of("RC063", fact, cure=cure)
+        error.exit_code = exit_code_of(request)
+        return error
+
+
+class Terminated(KeyboardInterrupt):
+    """The system asks the process to end, as Ctrl-C does: by SIGTERM or SIGHUP."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+def exit_code_of(request: BaseException) -> int:
+    """Return what a command exits with that was asked to end."""
+    return int(getattr(request, "exit_code", Interrupted.exit_code))
 
 
 class RecurraWarning(Warning):
@@ -276,6 +307,13 @@ class Unverified(RecurraWarning, UserWarning):
     """A run or a saved state is read that records no hashes.
 
     So nothing tells whether its files were changed.
+    """
+
+
+class Altered(RecurraWarning, UserWarning):
+    """A record of a run was changed or damaged, from which nothing is computed.
+
+    The run goes on with what can be read of it.
     """
 
 

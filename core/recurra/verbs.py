@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -158,9 +159,13 @@ def resume(
     data: Any = None,
     observer: Observer | None = None,
     changed_plugins: bool = False,
+    checkpoint: int | None = None,
     expect: bool = False,
 ) -> Run:
     """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped.
+
+    Where that is damaged, the error names the one before, from which the run goes on if it is told
+    so with `checkpoint`, its step: those after it are dropped.
 
     `path` is its folder, or itself a run. Overrides change how long and how fast it trains on, when
     it looks, what it generates and what is expected of it; the folder records them with the step
@@ -177,6 +182,8 @@ def resume(
     folder.records.verify()
     warn_of_others(folder)
     changes = changed(folder, arguments.overrides(overrides), data)
+    if checkpoint is not None:
+        changes = replace(changes, step=arguments.whole("checkpoint", checkpoint))
     resolved = changes.asked
     check_bands(resolved, expect)
     if not changed_plugins:
@@ -337,15 +344,20 @@ def _gone_on(folder: BacktestFolder, data: Any, observer: Observer) -> Backtest:
     return rolled(folder, task, observer)
 
 
-def load(path: str | PathLike[str], which: str = "best") -> Run:
-    """Open a run with its best weights, or its `last`; `path` is its folder, or itself a run.
+def load(path: str | PathLike[str], which: str | int = "best") -> Run:
+    """Open a run with its best weights, its `last`, or those of the checkpoint of a step.
+
+    `path` is its folder, or itself a run.
 
     Raises `InputError` (RC051), `RunError` (RC052) if a file is damaged or was changed, and
     `PluginError` (RC070) if a plugin of the run is gone. Warns (`OtherVersion`) if one is of
     another version or its file was edited, and (`Unverified`) of a run that was made before files
     had hashes.
     """
-    arguments.one_of("checkpoint", which, ("best", "last"))
+    if isinstance(which, str):
+        arguments.one_of("checkpoint", which, ("best", "last"))
+    else:
+        which = arguments.whole("checkpoint", which)
     folder = RunFolder.open(arguments.path("run", path))
     checkpoint = folder.checkpoints.load(which)
     verified = folder.records.verify()

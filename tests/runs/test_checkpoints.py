@@ -298,4 +298,9 @@ def test_nothing_of_a_run_is_pickled(name: str, tmp_path: Path) -> None:
         elif path.suffix != ".safetensors":
             path.read_text(encoding="utf-8")
     steps = {p.name for p in (run.path / "checkpoints").glob("*step-*")}
-    assert steps == {f"step-{step}" for step in run.folder.checkpoints.index().values()}
+    held = run.folder.checkpoints
+    assert (
+        steps == {f"step-{step}" for step in held.steps()}
+        and held.steps()[0] == run.result["steps"]
+    )
+    assert {*held.index().values()} <= {*held.steps()}

@@ -26,7 +26,7 @@ from recurra import system
 from recurra.errors import InputError, RecurraError, RunError, Unguarded, Unverified
 from recurra.runs import files
 from recurra.runs.folder import RunFolder
-from recurra.runs.records import HASHES, SEALED
+from recurra.runs.records import HASHES, SEALED, Written
 
 EAGER = {"device.path": "eager"}
 DEEP = "[" * 200_000
@@ -244,9 +244,12 @@ def test_what_data_says_cuts_no_samples(copy: Path) -> None:
     folder = RunFolder(copy)
     (copy / "samples.txt").unlink()
     folder.sample(3, "a\n--- step 900\nb\n--- step 12, final")
-    early, noted = (copy / "samples.txt").read_bytes(), folder.sampled()
+    early, noted = (copy / "samples.txt").read_bytes(), folder.settled()["samples.txt"]
     folder.sample(6, "later")
-    folder.rewind(3, noted)
+    folder.rewind(3, noted["bytes"])
+    assert (copy / "samples.txt").read_bytes() == early
+    folder.sample(6, "later")
+    folder.rewind(3, None, {"samples.txt": Written.model_validate(noted)})
     assert (copy / "samples.txt").read_bytes() == early
 
 

@@ -316,12 +316,19 @@ def test_a_method_with_other_arguments_is_the_plugins_fault(
         recurra.check(write(tmp_path, HELLO), {**odd, "cell.kind": "noisy"})
 
 
-def test_resume_goes_back_to_the_best_if_the_last_is_damaged(tmp_path: Path) -> None:
-    """Going on from an older whole checkpoint comes to the same as never having stopped."""
+@pytest.mark.parametrize("keep", [1, 2])
+def test_resume_goes_back_to_the_one_before_if_the_last_is_damaged(
+    keep: int, tmp_path: Path
+) -> None:
+    """A damaged checkpoint is refused, and the latest that is whole offered.
+
+    Going on from that comes to the same as never having stopped.
+    """
     whole = recurra.run(
         write(tmp_path, PROSE), {"training.validate_every": 2}, runs=tmp_path / "whole"
     )
     changes = {"training.validate_every": 2, "training.checkpoint_every": 1}
+    changes["training.keep_checkpoints"] = keep
     with pytest.raises(Interrupted):
         recurra.run(write(tmp_path, PROSE), changes, runs=tmp_path / "parts", observer=Stopper([5]))
     folder = next((tmp_path / "parts").glob("*/1"))
@@ -329,7 +336,13 @@ def test_resume_goes_back_to_the_best_if_the_last_is_damaged(tmp_path: Path) -> 
     assert index["last"] != index["best"]
     damaged = folder / "checkpoints" / f"step-{index['last']}" / "weights.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
-    parts = recurra.resume(folder)
+    with pytest.raises(RunError, match=r"step-5(.|\n)*weights(.|\n)*RC052") as caught:
+        recurra.resume(folder)
+    before = 4 if keep == 2 else index["best"]
+    assert f"`recurra resume {folder} --checkpoint {before}` goes on" in str(caught.value)
+    assert recurra.load(folder, before).folder.checkpoints.steps()[0] == 5
+    parts = recurra.resume(folder, checkpoint=before)
+    assert parts.folder.checkpoints.steps()[0] == parts.result["steps"]
     for name, weight in weights(whole).items():
         assert torch.equal(weight, weights(parts)[name])
 

@@ -39,6 +39,15 @@ LevelsAsked = Annotated[
 class Commands(TyperGroup):
     """A group whose help gives the whole summary of each command, however narrow the terminal."""
 
+    def invoke(self, ctx: Any) -> Any:
+        """Call a command. Raises `Stopped` for a request to end, of which typer tells no signal."""
+        from recurra.cli.ending import Stopped
+
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as request:
+            raise Stopped(request) from None
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands."""
         rows = []

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from recurra.cli.common import print_json
-from recurra.errors import Problem, RecurraError, RecurraWarning
+from recurra.errors import Problem, RecurraError, RecurraWarning, exit_code_of
 
 
 @contextmanager
@@ -27,6 +29,19 @@ def warnings_in_a_line() -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+class Stopped(Exception):
+    """A command that was asked to end, and has nothing to say of what is saved."""
+
+    def __init__(self, request: KeyboardInterrupt) -> None:
+        super().__init__("interrupted")
+        self.exit_code = exit_code_of(request)
+
+
+def at_once(number: int, frame: FrameType | None) -> NoReturn:
+    """End the process, of which nothing is left to do but to end."""
+    os._exit(128 + number)
 
 
 def report(error: RecurraError, as_json: bool) -> int:

@@ -25,18 +25,19 @@ from recurra.cli.common import (
     print_json,
     speaks_unicode,
 )
-from recurra.cli.ending import misused, report, warnings_in_a_line
+from recurra.cli.ending import Stopped, at_once, misused, report, warnings_in_a_line
 from recurra.cli.plugin_commands import plugins_app
 from recurra.cli.streams import GONE, Guarded, OutputLost, ReaderGone, guarded
 from recurra.errors import (
     InputError,
-    Interrupted,
     PluginError,
     Problem,
     RecurraError,
     RunError,
+    exit_code_of,
 )
 from recurra.surroundings import odd_variables
+from recurra.train.interrupt import end, handled
 
 if TYPE_CHECKING:
     from recurra.job.run import Run
@@ -52,6 +53,10 @@ app = typer.Typer(
     name="recurra",
     cls=Commands,
     help="Recurrent sequence models: one TOML file is one task, and every cell is a plugin.",
+    epilog=(
+        "Exit codes: 0 done; 1 the run failed; 2 the input is wrong; 3 a plugin is at fault;"
+        " 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP, each after saving; 141 the reader has left."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -140,6 +145,12 @@ def resume(
             "--changed-plugins", help="Take local plugin files that were edited as they are now."
         ),
     ] = False,
+    checkpoint: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Go on from the checkpoint of this step, not the last.", metavar="STEP"
+        ),
+    ] = None,
     expect: bool = False,
     as_json: Json = False,
 ) -> None:
@@ -151,7 +162,12 @@ def resume(
 
     observer = watcher(quiet=as_json)
     done = verbs.resume(
-        run, list(override), observer=observer, changed_plugins=changed_plugins, expect=expect
+        run,
+        list(override),
+        observer=observer,
+        changed_plugins=changed_plugins,
+        checkpoint=checkpoint,
+        expect=expect,
     )
     _finish_run(done, expect, as_json)
 
@@ -300,7 +316,7 @@ def bench(
 
 def main() -> None:
     """Run the command line: errors go to stderr, and the exit code says whose they are."""
-    with guarded():
+    with guarded(), handled(at_once):
         sys.exit(_ended("--json" in sys.argv))
 
 
@@ -333,7 +349,7 @@ def _called(as_json: bool) -> int:
         return report(InputError.of("RC001", fact, cure="cd to one that does"), as_json)
 
     try:
-        with warnings_in_a_line():
+        with warnings_in_a_line(), handled(end):
             for oddity in odd_variables():
                 print(f"warning: {oddity}", file=sys.stderr)
             return int(app(standalone_mode=False) or 0)
@@ -343,9 +359,9 @@ def _called(as_json: bool) -> int:
         return report(error, as_json)
     except _Misuse as error:
         return misused(error, as_json)
-    except KeyboardInterrupt:
+    except (Stopped, KeyboardInterrupt) as request:
         print("interrupted", file=sys.stderr)
-        return Interrupted.exit_code
+        return exit_code_of(request)
     except RuntimeError as error:
         # Importing torch loads its extensions; where one fails, torch's message names the variable.
         if AUTOLOAD not in str(error):

@@ -183,9 +183,9 @@ def _told(folder: BacktestFolder, fold: int) -> Iterator[None]:
     go_on = f"`recurra backtest {folder.path}` goes on from there"
     try:
         yield
-    except (KeyboardInterrupt, Interrupted):
+    except (KeyboardInterrupt, Interrupted) as request:
         fact = f"interrupted in {where}; {folder.saved()}"
-        raise Interrupted.of("RC063", fact, cure=go_on) from None
+        raise Interrupted.because(request, fact, go_on) from None
     except RecurraError as error:
         first, *others = error.problems
         cure = first.cure

@@ -34,6 +34,7 @@ FREE = (
     "training.clip_norm",
     "training.validate_every",
     "training.checkpoint_every",
+    "training.keep_checkpoints",
     "training.patience",
     "training.min_delta",
     "generation",
@@ -94,6 +95,8 @@ class Changes:
     recorded: Resolved
     asked: Resolved
     of: Sequence[Change] = ()
+    step: int | None = None
+    """Of the checkpoint that it goes on from, where that is not the last."""
 
     def __bool__(self) -> bool:
         return bool(self.of)

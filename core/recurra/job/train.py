@@ -38,7 +38,7 @@ from recurra.train.events import (
     Updated,
     Validated,
 )
-from recurra.train.interrupt import listening
+from recurra.train.interrupt import Request, listening
 from recurra.train.loop import Trainer
 from recurra.train.metrics import free_figures
 
@@ -168,6 +168,7 @@ def _trained(
             validate=validate if validation.steps else None,
             stop_asked=stop_asked,
         )
+        folder.checkpoints.keep = resolved.task.training.keep_checkpoints
         if changes is not None:
             tell(observer, _take_up(trainer, changes))
         run.steps_before = trainer.progress.step
@@ -180,14 +181,16 @@ def _take_up(trainer: Trainer, changes: Changes) -> list[str]:
     Returns what changes from there on, in lines.
     """
     folder = changes.folder
-    checkpoint = folder.checkpoints.last_whole()
+    checkpoint = folder.checkpoints.load("last" if changes.step is None else changes.step)
     changes.check(trainer, checkpoint.step)
     fill(trainer.network, checkpoint, folder)
     with reading(folder.checkpoints.path / f"step-{checkpoint.step}"):
         state.check(trainer, checkpoint)
         trainer.restore(checkpoint)
     lines = changes.record(checkpoint.step)
-    folder.rewind(checkpoint.step, checkpoint.state.get("sampled"))
+    folder.checkpoints.go_back(checkpoint.step)
+    read = state.State.model_validate(checkpoint.state)
+    folder.rewind(checkpoint.step, read.sampled, read.written)
     return lines
 
 
@@ -235,9 +238,11 @@ def _listened(
                     folder.sample(progress.step, text)
                 observer.validated(progress, metrics, better, text)
 
-            case Saved(checkpoint, best):
-                state = {**checkpoint.state, "sampled": folder.sampled()}
-                folder.checkpoints.save(replace(checkpoint, state=state), best)
+            case Saved(checkpoint, best, rhythmic, over):
+                # What a checkpoint goes on from is on the disk before it is.
+                state = {**checkpoint.state, "written": folder.settled()}
+                whole = replace(checkpoint, state=state)
+                folder.checkpoints.save(whole, best, rhythmic, over)
 
             case Ended(_, why, done):
                 if not done:
@@ -250,7 +255,10 @@ def _listened(
 def _interrupted(trainer: Trainer, folder: RunFolder) -> Interrupted:
     progress = trainer.progress
     fact = f"interrupted after step {progress.step} of {progress.total}; the state is saved"
-    return Interrupted.of("RC063", fact, cure=f"`recurra resume {folder.path}` goes on from there")
+    cure = f"`recurra resume {folder.path}` goes on from there"
+    request = trainer.stop_asked
+    number = request.number if isinstance(request, Request) else None
+    return Interrupted.by(number, fact, cure)
 
 
 @contextmanager
@@ -258,10 +266,10 @@ def _resumable(folder: RunFolder) -> Iterator[None]:
     """Say how to go on, if the user interrupts what comes after training."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as request:
         fact = "interrupted after the last step, before the final figures; the weights are saved"
         cure = f"`recurra resume {folder.path}` makes them"
-        raise Interrupted.of("RC063", fact, cure=cure) from None
+        raise Interrupted.because(request, fact, cure) from None
 
 
 def _text(generated: Any) -> str:

@@ -2,7 +2,8 @@
 
 checkpoints/step-120/    weights, optimizer, carried and random tensors as safetensors; state.json;
                          manifest.json, with the hash of each other file
-checkpoints/index.json   which one is the last, which the best, and the hash of each manifest
+checkpoints/index.json   which one is the last, which the best, which before the last are kept,
+                         and the hash of each manifest
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recurra import system
-from recurra.errors import InputError, Problem, RunError
+from recurra.errors import InputError, Problem, RunError, listing
 from recurra.runs import files
 from recurra.runs.records import Count, Hash, Model, reading
 
@@ -29,20 +30,44 @@ CURE = "restore it from a copy, or run the task again"
 
 
 class Index(Model):
-    """index.json: the steps of the last and the best checkpoint, and the hash of each manifest."""
+    """index.json: the steps of the checkpoints that there are, and the hash of each manifest.
+
+    `before` are those before the last that are kept, the earliest first, and `aside` those that no
+    rhythm asked for: a clock did, or whoever has ended the run.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     last: Count
     best: Count | None = None
+    before: list[Count] = []
+    aside: list[Count] = []
     sha256: dict[str, Hash]
 
     def steps(self) -> dict[str, int]:
-        """Return the step of each checkpoint by what it is."""
+        """Return the steps of the `last` and the `best` checkpoint."""
         steps = {"last": self.last}
         if self.best is not None:
             steps["best"] = self.best
         return steps
+
+    def every(self) -> list[int]:
+        """Return the steps of all checkpoints, the latest first."""
+        return sorted({*self.steps().values(), *self.before}, reverse=True)
+
+    def followed(self, step: int, keep: int, rhythmic: bool, over: bool) -> tuple[list[int], ...]:
+        """Return `before` and `aside` once the checkpoint of a step follows the last.
+
+        So many that the rhythm has asked for are kept, the new one among them, and of those aside
+        the one before it, until the run is over: what is left then depends on no clock.
+        """
+        earlier = [each for each in (*self.before, self.last) if each < step]
+        in_rhythm = [each for each in earlier if each not in self.aside]
+        before = set(in_rhythm[len(in_rhythm) - min(keep - 1, len(in_rhythm)) :])
+        if keep > 1 and earlier and not over:
+            before.add(earlier[-1])
+        aside = [each for each in earlier if each in before and each in self.aside]
+        return sorted(before), [*aside, *([] if rhythmic else [step])]
 
 
 class Manifest(Model):
@@ -66,10 +91,10 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The folder of a run's checkpoints; keeps the last and the best."""
+    """The folder of a run's checkpoints; keeps the last `keep` and the best."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, keep: int = 1) -> None:
+        self.path, self.keep = path, keep
         # Steps of the checkpoints that were written or read here.
         self._whole: set[int] = set()
 
@@ -90,6 +115,11 @@ class Checkpoints:
         index = self._index()
         return index.steps() if index else {}
 
+    def steps(self) -> list[int]:
+        """Return the steps of all checkpoints, the latest first. Raises as `index` does."""
+        index = self._index()
+        return index.every() if index else []
+
     def _index(self) -> Index | None:
         path = self.path / "index.json"
         if not os.path.lexists(path) and not any(self.path.glob("step-*")):
@@ -99,32 +129,30 @@ class Checkpoints:
             if entries == {}:
                 return None
             index = Index.model_validate(entries)
-            names = _names(index.steps().values())
+            names = _names(index.every())
             if index.sha256.keys() != names:
                 raise ValueError("the hashes are not those of the checkpoints that it names")
         return index
 
-    def save(self, checkpoint: Checkpoint, best: bool) -> None:
+    def save(
+        self, checkpoint: Checkpoint, best: bool, rhythmic: bool = True, over: bool = False
+    ) -> None:
         """Write a checkpoint, point to it, and drop those that nothing points to.
 
-        Raises `RunError` (RC053).
+        It is `rhythmic` if neither a clock nor a request to end has asked for it, and the run is
+        `over` with the last one. Raises `RunError` (RC053).
         """
         step = checkpoint.step
         target = self.path / f"step-{step}"
-        index = self._index()
-        steps = index.steps() if index else {}
-        hashes = dict(index.sha256) if index else {}
-        last = steps.get("last")
+        before = self._index()
         # What a failed write is told to have left.
-        whole = ""
-        if last is not None:
-            whole = f"the checkpoint at step {last} is whole: `recurra resume` goes on"
+        whole = "" if before is None else self._left(before)
 
         # The same step again, as where a run is stopped right after it was saved.
-        if last == step and last in self._whole and target.exists():
-            if best:
-                steps["best"] = step
-                self._point(steps, hashes, whole)
+        if before and before.last == step and step in self._whole and target.exists():
+            if best or over:
+                hashes = before.sha256
+                self._point(self._following(before, step, best, rhythmic, over), hashes, whole)
             return
 
         with files.guarded(target, whole):
@@ -141,23 +169,60 @@ class Checkpoints:
             shutil.rmtree(work, ignore_errors=True)
 
         # Only now that it is whole does the index name it.
-        steps["last"] = step
-        if best:
-            steps["best"] = step
         with files.guarded(target, whole):
+            hashes = dict(before.sha256) if before else {}
             hashes[target.name] = files.digest(target / "manifest.json")
-        self._point(steps, hashes, whole)
+        index = self._following(before, step, best, rhythmic, over)
+        self._point(index, hashes, whole)
         self._whole.add(step)
 
-    def _point(self, steps: dict[str, int], hashes: dict[str, str], whole: str) -> None:
-        """Write which checkpoints are the last and the best, and drop all others.
+    def _following(
+        self, before: Index | None, step: int, best: bool, rhythmic: bool, over: bool
+    ) -> Index:
+        """Return an index whose last checkpoint is that of a step, without hashes."""
+        if before is None:
+            aside = [] if rhythmic else [step]
+            return Index(last=step, best=step if best else None, aside=aside, sha256={})
+        # One that was the best later is made again.
+        was_best = before.best if before.best is not None and before.best <= step else None
+        earlier, aside = before.followed(step, self.keep, rhythmic, over)
+        if step == before.last and step not in before.aside:
+            aside = [each for each in aside if each != step]
+        return Index(
+            last=step, best=step if best else was_best, before=earlier, aside=aside, sha256={}
+        )
+
+    def go_back(self, step: int) -> None:
+        """Make the checkpoint of a step the last, and drop those after it.
+
+        Raises `RunError` (RC052, RC053).
+        """
+        index = self._index()
+        if index is None or index.last == step:
+            return
+        best = index.best if index.best is not None and index.best <= step else None
+        before = [each for each in index.before if each < step]
+        aside = [each for each in index.aside if each <= step]
+        back = Index(last=step, best=best, before=before, aside=aside, sha256={})
+        self._point(back, index.sha256, self._left(index, step))
+
+    def _left(self, index: Index, step: int | None = None) -> str:
+        """Return in words which checkpoint is whole, and how to go on from it."""
+        step = index.last if step is None else step
+        return (
+            f"the checkpoint at step {step} is whole: `recurra resume {self.path.parent}` goes on"
+        )
+
+    def _point(self, index: Index, hashes: dict[str, str], whole: str) -> None:
+        """Write which checkpoints there are, and drop all others.
 
         The hash of an older one is the recorded one: it may have been damaged meanwhile, and stays
         so.
         """
-        names = _names(steps.values())
-        sha256 = {name: hashes[name] for name in sorted(names)}
-        files.write_json(self.path / "index.json", {**steps, "sha256": sha256}, whole)
+        names = _names(index.every())
+        entries = index.model_dump(mode="json", exclude_defaults=True)
+        entries["sha256"] = {name: hashes[name] for name in sorted(names)}
+        files.write_json(self.path / "index.json", entries, whole)
         for old in self.path.glob("step-*"):
             if old.name not in names:
                 shutil.rmtree(old, ignore_errors=True)
@@ -184,9 +249,10 @@ class Checkpoints:
         for path in folder.iterdir():
             with path.open("r+b") as handle:
                 system.sync(handle.fileno())
+        system.sync_folder(folder)
 
-    def load(self, which: str = "last") -> Checkpoint:
-        """Read the `last` or the `best` checkpoint; without a best one, the last.
+    def load(self, which: str | int = "last") -> Checkpoint:
+        """Read the `last` or the `best` checkpoint, or that of a step; without a best, the last.
 
         Raises `InputError` (RC051) if there is none, `RunError` (RC052) if a file is missing or
         changed.
@@ -197,23 +263,34 @@ class Checkpoints:
             cure = "the run stopped before its first one: run the task again"
             raise InputError.of("RC051", fact, cure=cure)
 
-        steps = index.steps()
-        step = steps.get(which, index.last)
+        step = self._step(index, which)
         try:
             return self._read(index, step)
         except RunError as error:
-            others = {other: name for name, other in steps.items() if other != step}
+            others = [other for other in index.every() if other != step]
             problems = [self._offering(index, others, problem) for problem in error.problems]
             raise RunError(problems) from error
 
-    def _offering(self, index: Index, others: dict[int, str], problem: Problem) -> Problem:
-        """Return a problem whose cure names the other checkpoint, if that is whole."""
-        for step, name in others.items():
+    def _step(self, index: Index, which: str | int) -> int:
+        """Return the step of a checkpoint. Raises `InputError` (RC051) if there is none of it."""
+        if isinstance(which, str):
+            return index.steps().get(which, index.last)
+        if which in index.every():
+            return which
+        fact = f"{self.path.parent} has no checkpoint of step {which}"
+        allowed = f"step {listing(map(str, index.every()))}"
+        raise InputError.of("RC051", fact, allowed=allowed)
+
+    def _offering(self, index: Index, others: Sequence[int], problem: Problem) -> Problem:
+        """Return a problem whose cure names the latest other checkpoint that is whole."""
+        for step in others:
             try:
                 self._read(index, step)
             except RunError:
                 continue
-            way = f'`recurra.load("{self.path.parent}", "{name}")` opens it'
+            run = self.path.parent
+            go_on = f"`recurra resume {run} --checkpoint {step}` goes on from it"
+            way = f'{go_on}, `recurra.load("{run}", {step})` opens it'
             cure = f"the checkpoint of step {step} is whole: {way}; or {problem.cure}"
             return replace(problem, cure=cure)
         return problem
@@ -222,19 +299,6 @@ class Checkpoints:
         """Return the recorded hash of the manifest of a checkpoint, which vouches for all of it."""
         index = self._index()
         return index.sha256[f"step-{step}"] if index else ""
-
-    def last_whole(self) -> Checkpoint:
-        """Read the last checkpoint or, if it is damaged and the best one is not, that.
-
-        Raises as `load` does.
-        """
-        try:
-            return self.load("last")
-        except RunError as error:
-            try:
-                return self.load("best")
-            except RunError:
-                raise error from None
 
     def _read(self, index: Index, step: int) -> Checkpoint:
         """Read a checkpoint.

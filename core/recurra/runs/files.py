@@ -46,6 +46,10 @@ def _remedy(error: OSError) -> str:
         return "clear away what stands in its place"
     if error.errno in (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV):
         return "see to the disk"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "raise the limit of open files (ulimit -n)"
+    if error.errno == errno.EFBIG:
+        return "free some space, or raise the limit of a file's size (ulimit -f)"
     return "free some space"
 
 
@@ -129,6 +133,7 @@ def _becoming(path: Path, work: Path, **how: Any) -> Iterator[IO[Any]]:
             file.flush()
             system.sync(file.fileno())
         system.replace(work, path)
+        system.sync_folder(path.parent)
     finally:
         _clear(work)
 
@@ -154,6 +159,28 @@ def append(path: Path, text: str, saved: str = "") -> None:
         except OSError:
             _shorten(path, before)
             raise
+
+
+class Tail:
+    """A file that grows, and the hash of all that it holds, read once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._size, self._digest = 0, hashlib.sha256()
+
+    def settled(self) -> tuple[int, str]:
+        """Bring the file to the disk; return how many bytes it has, and their hash.
+
+        Raises `OSError`.
+        """
+        # Some systems sync no file that is open for reading alone.
+        with self.path.open("r+b") as file:
+            file.seek(self._size)
+            while block := file.read(1 << 20):
+                self._size += len(block)
+                self._digest.update(block)
+            system.sync(file.fileno())
+        return self._size, self._digest.hexdigest()
 
 
 def _shorten(path: Path, size: int) -> None:

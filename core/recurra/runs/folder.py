@@ -7,22 +7,25 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import recurra
 from recurra import system
-from recurra.errors import InputError, RecurraError
+from recurra.errors import Altered, InputError, RecurraError, warn
 from recurra.runs import files
 from recurra.runs.checkpoints import Checkpoints
-from recurra.runs.records import FORMAT, Records, reading
+from recurra.runs.records import FORMAT, Records, Written, reading
 
 SAMPLE = re.compile(rb"^--- step (?P<step>\d{1,18})(?P<final>, final)?$", re.MULTILINE)
 """The line before each sample in samples.txt."""
 
 
+RECORDS = ("metrics.jsonl", "samples.txt")
+"""The files that grow while a run is trained."""
 LEFT = ("checkpoints", "environment.json", "plugins.json", "data.json")
 """What tells a run, damaged as it may be, from a folder in which somebody keeps a task."""
 
@@ -47,6 +50,8 @@ class RunFolder:
         self.path = path
         self.checkpoints = Checkpoints(path / "checkpoints")
         self.records = Records(path)
+        # What was hashed of the records so far.
+        self._tails: dict[str, files.Tail] = {}
 
     @classmethod
     def create(cls, root: Path, task: str) -> RunFolder:
@@ -107,9 +112,22 @@ class RunFolder:
         heading = f"--- step {step}{', final' if final else ''}"
         files.append(self.path / "samples.txt", f"{heading}\n{text}\n", self._saved())
 
-    def sampled(self) -> int:
-        """Return the bytes of samples.txt, from which a checkpoint knows where to go on in it."""
-        return files.size(self.path / "samples.txt")
+    def settled(self) -> dict[str, Any]:
+        """Bring the records to the disk, and return how long each is, and its hash.
+
+        From it a checkpoint knows where to go on in them. Raises `RunError` (RC053).
+        """
+        written: dict[str, Any] = {}
+        for name in RECORDS:
+            if (self.path / name).exists():
+                with files.guarded(self.path / name, self._saved()):
+                    tail = self._tails.setdefault(name, files.Tail(self.path / name))
+                    size, digest = tail.settled()
+                written[name] = {"bytes": size, "sha256": digest}
+        # Their names, too.
+        with files.guarded(self.path, self._saved()):
+            system.sync_folder(self.path)
+        return written
 
     def _saved(self) -> str:
         """Return what is whole where a write has failed."""
@@ -139,42 +157,68 @@ class RunFolder:
             lines = path.read_bytes().split(b"\n")
         return list(_records(lines))
 
-    def rewind(self, step: int, sampled: int | None = None) -> None:
+    def rewind(
+        self,
+        step: int,
+        sampled: int | None = None,
+        written: Mapping[str, Written] = MappingProxyType({}),
+    ) -> None:
         """Forget what was recorded after a step: a resumed run will record it again.
 
-        `sampled` is how long samples.txt then was. A checkpoint from before that was noted leaves
-        the headings to tell it, which a sample may hold as well.
+        `written` tells how long the records then were. One that begins otherwise was changed or
+        damaged meanwhile: then warns (`Altered`), and goes by the steps of its lines. A checkpoint
+        from before has `sampled`, the length of samples.txt, or leaves the headings to tell it,
+        which a sample may hold as well.
         """
-        lines = ""
-        for record in self.metrics():
-            if record["step"] <= step and not record.get("final"):
-                lines += json.dumps(record) + "\n"
-        files.write_text(self.path / "metrics.jsonl", lines, self._saved())
+        self._tails.clear()
+        for name in RECORDS:
+            path = self.path / name
+            if not os.path.lexists(path):
+                if name in written:
+                    self._warn(name, step, "it is missing")
+                continue
+            with reading(path):
+                content = path.read_bytes()
+            end = None
+            if name in written:
+                end = written[name].bytes
+                if files.digest_of(content[:end]) != written[name].sha256:
+                    self._warn(name, step, "its hash is not the recorded one")
+                    end = None
+            if end is None:
+                kept = _early(content, step) if name == "metrics.jsonl" else content
+                if name == "samples.txt":
+                    known = sampled is not None and _begins_sample(content, sampled)
+                    kept = content[: sampled if known else _late(content, step)]
+            else:
+                kept = content[:end]
+            files.write_bytes(path, kept, self._saved())
 
-        path = self.path / "samples.txt"
-        if not os.path.lexists(path):
-            return
-        with reading(path):
-            content = path.read_bytes()
-        # A file that was edited meanwhile is cut where its headings say.
-        if sampled is not None and _begins_sample(content, sampled):
-            end = sampled
-        else:
-            end = _late(content, step)
-        files.write_bytes(path, content[:end], self._saved())
+    def _warn(self, name: str, step: int, why: str) -> None:
+        fact = (
+            f"{self.path / name} is not as it was at step {step}: {why}; training goes on, and what"
+            " it says of the steps before may be wrong"
+        )
+        warn(fact, Altered)
 
 
 def next_folder(home: Path, what: str, option: str) -> Path:
     """Make the next numbered folder in one for runs, or what else is told by an option.
 
-    Raises `InputError` (RC050).
+    Raises `InputError` (RC050), `RunError` (RC053).
     """
     try:
+        missing = [path for path in (home, *home.parents) if not path.exists()]
         home.mkdir(parents=True, exist_ok=True)
-        return _new_run(home)
+        run = _new_run(home)
     except OSError as error:
         fact = f"the folder for {what}, {home}, cannot be written: {error.strerror or error}"
         raise InputError.of("RC050", fact, cure=f"name another one with {option}") from error
+
+    with files.guarded(run):
+        for path in (run, *missing):
+            system.sync_folder(path.parent)
+    return run
 
 
 def _new_run(home: Path) -> Path:
@@ -201,6 +245,16 @@ def _begins_sample(content: bytes, place: int) -> bool:
     Then it was not edited meanwhile.
     """
     return place >= len(content) or content.startswith(b"--- step ", place)
+
+
+def _early(content: bytes, step: int) -> bytes:
+    """Return the lines of records up to a step; of what is no record nothing stays."""
+    lines = b""
+    for line in content.splitlines(keepends=True):
+        for record in _records([line]):
+            if record["step"] <= step and not record.get("final"):
+                lines += line if line.endswith(b"\n") else line + b"\n"
+    return lines
 
 
 def _late(content: bytes, step: int) -> int:

@@ -147,6 +147,13 @@ class Calibration(Model):
     scores: Annotated[list[list[list[list[float]]]], Field(min_length=1)]
 
 
+class Written(Model):
+    """How many bytes of a file had been written, and their hash."""
+
+    bytes: Count
+    sha256: Hash
+
+
 class Hashes(Model):
     """hashes.json: of each file the hash, or both hashes while it is being replaced."""
 

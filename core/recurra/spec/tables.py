@@ -278,11 +278,11 @@ class Training(Table):
             "steps between checkpoints; 0 is at each validation, every minute and at the end"
         ),
     )
+    keep_checkpoints: int = Field(
+        2, ge=1, le=MOST, description="of the last checkpoints so many stay, and the best"
+    )
     patience: int = Field(
-        0,
-        ge=0,
-        le=MOST,
-        description="validations without improvement before training stops; 0 is never",
+        0, ge=0, le=MOST, description="validations without improvement before an end; 0 is never"
     )
     min_delta: float = Field(
         0.0, ge=0, description="the smallest change of the monitored metric that counts"

@@ -15,6 +15,7 @@ from recurra.spec.tables import DEFAULT_TARGET, MOST, SCHEDULES, Generation, Seq
 
 BEFORE: dict[tuple[str, str], Any] = {
     ("sequence", "restart"): 0.0,  # lanes began afresh with each epoch, and at no other window
+    ("training", "keep_checkpoints"): 1,  # the last and the best were kept
 }
 """The value in force before a key existed, by its table and name."""
 

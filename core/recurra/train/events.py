@@ -93,10 +93,16 @@ class Validated:
 
 @dataclass(frozen=True)
 class Saved:
-    """All that is needed to go on from here, to be kept; `best` says that it is the best so far."""
+    """All that is needed to go on from here, to be kept; `best` says that it is the best so far.
+
+    It is `rhythmic` if the steps alone have asked for it, no clock and no request to end, and the
+    training is `over` with the last one.
+    """
 
     checkpoint: Checkpoint
     best: bool
+    rhythmic: bool = True
+    over: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,35 +6,65 @@ A second one ends at once.
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from recurra.errors import Terminated
+
+REQUESTS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""The signals that ask for an end; nohup, and a shell without job control, ignore some."""
+
+
+class Request:
+    """Tells whether an end was asked for, and by which signal."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def __call__(self) -> bool:
+        """Tell whether an end was asked for."""
+        return self.number is not None
+
+
+def end(number: int, frame: FrameType | None) -> None:
+    """End at once: raise `KeyboardInterrupt`, or `Terminated`, which is one."""
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+
 
 @contextmanager
-def listening() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether an end was asked for.
+def handled(handler: Any) -> Iterator[None]:
+    """Handle requests to end meanwhile.
 
-    Outside the main thread it never is.
+    Nothing is done outside the main thread, by a host that has signals to itself, and of SIGHUP
+    where it is ignored.
     """
-    request = threading.Event()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if request.is_set():
-            raise KeyboardInterrupt
-        request.set()
-
     before: dict[signal.Signals, Any] = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # Refused outside the main thread, and by a host that has signals to itself.
+        for number in REQUESTS:
+            if number != signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN:
+                continue
             with suppress(ValueError):
-                before[number] = signal.signal(number, note)
-        yield request.is_set
+                before[number] = signal.signal(number, handler)
+        yield
     finally:
-        for number, handler in before.items():
+        for number, own in before.items():
             # None stands for a handler that is not Python's.
-            own = signal.SIG_DFL if handler is None else handler
-            signal.signal(number, own)
+            signal.signal(number, signal.SIG_DFL if own is None else own)
+
+
+@contextmanager
+def listening() -> Iterator[Request]:
+    """Give what tells whether an end was asked for; outside the main thread it never is."""
+    request = Request()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if request():
+            end(number, frame)
+        request.number = number
+
+    with handled(note):
+        yield request

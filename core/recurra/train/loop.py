@@ -99,13 +99,13 @@ class Trainer:
             if self._out_of_patience():
                 break
             if self.stop_asked() and self.progress.step < self.progress.total:
-                yield from self._save()
+                yield from self._save(rhythmic=False)
                 yield Ended(self.progress, "an end was asked for", done=False)
                 return
             # What happened meanwhile, validation above all, is no time of training.
             clock = time.perf_counter()
 
-        yield from self._save()
+        yield from self._save(rhythmic=False, over=True)
         why = "all steps are done"
         if self._out_of_patience():
             why = f"no improvement in {self.training.patience} validations"
@@ -351,12 +351,9 @@ class Trainer:
 
         # Where a task names no number of steps, each validation is saved.
         every = training.checkpoint_every
-        if every:
-            due = progress.step % every == 0
-        else:
-            due = validated or time.monotonic() - self.saved_at > EVERY
-        if due or better:
-            yield from self._save(best=better)
+        rhythmic = better or (progress.step % every == 0 if every else validated)
+        if rhythmic or (not every and time.monotonic() - self.saved_at > EVERY):
+            yield from self._save(best=better, rhythmic=rhythmic)
 
     def _better(self, value: float) -> bool:
         """Take note of what a validation measured; return whether it is the best so far."""
@@ -373,14 +370,16 @@ class Trainer:
         """Tell whether validation has not improved for as long as the task allows."""
         return 0 < self.training.patience <= self.stopping.waited
 
-    def _save(self, best: bool = False) -> Iterator[Saved]:
-        """Give what is to be saved.
+    def _save(
+        self, best: bool = False, rhythmic: bool = True, over: bool = False
+    ) -> Iterator[Saved]:
+        """Give what is to be saved, as `Saved` says.
 
         Raises `RunError` (RC060) rather than give what is not finite.
         """
         if harmed := self._harmed():
             raise self._diverged(f"{harmed} is not finite", self.progress.step)
-        yield Saved(self.state(), best)
+        yield Saved(self.state(), best, rhythmic, over)
         # Whoever listens has kept it now.
         self.saved_at = time.monotonic()
         self.saved_step = self.progress.step

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, optim
 
 from recurra.runs.checkpoints import Checkpoint
-from recurra.runs.records import Count, Model
+from recurra.runs.records import Count, Model, Written
 from recurra.train.loop import Trainer
 from recurra.train.saved import Group, split_optimizer
 
@@ -61,6 +61,9 @@ class State(Model):
     optimizer: OptimizerState
     pending: Annotated[list[float], Field(min_length=2, max_length=2)]
     sampled: Count | None = None
+    """How long samples.txt then was, as checkpoints of before have it."""
+    written: dict[str, Written] = {}
+    """How long the records then were, and the hash of so much of them."""
 
 
 def check(trainer: Trainer, checkpoint: Checkpoint) -> None:
