@@ -26,6 +26,19 @@ Number: TypeAlias = Callable[[str], tuple[float | None, str]]
 """What reads a number that is written, and says what is wrong with it."""
 
 
+class Literal(str):
+    """A number of JSON as it is written."""
+
+    __repr__ = str.__str__
+
+
+class Pairs(list[tuple[str, Any]]):
+    """The keys and values of a JSON object in their order, a key that stands twice with both."""
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
 class Markers:
     """Texts of cells that hold nothing, as `N/A`; where numbers are read, `-999.0` is `-999`."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 import tempfile
 from collections.abc import Iterable, Iterator
 from typing import IO, Any, NamedTuple
@@ -17,6 +15,7 @@ from recurra_sources.cells import Reader, Row
 from recurra_sources.spacing import Spacing
 from recurra_sources.spacing_blocks import Following
 from recurra_sources.table_options import RowOptions
+from recurra_sources.waiting import Waiting
 
 HELD = 1 << 26
 """Bytes of rows that are held in memory at most while they are brought together."""
@@ -182,7 +181,7 @@ class Gathering:
     def __init__(self, group: Reader, looker: Looker | None = None) -> None:
         self.group, self.looker = group, looker
         self.width = 2 if looker is None else 2 + looker.width
-        self.spool = Spool()
+        self.spool, self.waiting = Spool(), Waiting()
         self.names: dict[str | None, tuple[Any, ...] | None] = {}
         self.last: str | None = None
 
@@ -212,7 +211,7 @@ class Gathering:
         self.spool.add((self.last, 0), record.data.cast("B"))
 
     def _keep(self, name: str | None, row: Row) -> None:
-        self.spool.add((name, 1), pickle.dumps(row, pickle.HIGHEST_PROTOCOL))
+        self.spool.add((name, 1), self.waiting.packed(row))
 
     def _takes(self, block: Block, looked: Looked) -> bool:
         """Take the rows of a block, unless they must be taken one by one."""
@@ -274,10 +273,8 @@ class Gathering:
             yield from _given(np.concatenate(parts), kept)
 
     def _kept(self, name: str | None) -> Iterator[Row]:
-        for packed in self.spool.parts((name, 1)):
-            file = io.BytesIO(packed)
-            while file.tell() < len(packed):
-                yield pickle.load(file)
+        for part in self.spool.parts((name, 1)):
+            yield from self.waiting.rows(part)
 
 
 def _given(records: Floats, kept: Iterator[Row]) -> Iterator[Row | Many]:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Self, TypeVar
 from recurra import Element, InputError, Piece
 from recurra_sources import csv_rows, files
 from recurra_sources.blocks import Block, Stretch, together
-from recurra_sources.cells import Row
+from recurra_sources.cells import Literal, Pairs, Row
 from recurra_sources.columns import Rows
 from recurra_sources.csv_options import NUMBER, CsvOptions
 from recurra_sources.files import OR_REPLACE, Replaced
@@ -386,7 +386,7 @@ def _record(path: Path, number: int, line: str, replaced: Replaced | None) -> di
         fact = f"{where} cannot be read: {error}"
         cure = "write null there; missing says what is done about it"
         raise InputError.of("RC042", fact, key="source.path", cure=cure) from error
-    if not isinstance(pairs, _Pairs):
+    if not isinstance(pairs, Pairs):
         fact = f"{where} is not a JSON object"
         raise InputError.of("RC042", fact, key="source.path", cure=ARRAY)
 
@@ -399,26 +399,13 @@ def _record(path: Path, number: int, line: str, replaced: Replaced | None) -> di
     return record
 
 
-class _Literal(str):
-    """A number as it is written."""
-
-    __repr__ = str.__str__
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """The keys and values of an object in their order, a key that stands twice with both."""
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
-
-
 def _no_number(name: str) -> NoReturn:
     """Refuse a number that Python reads, and JSON does not have."""
     raise ValueError(f"{name} is no number of JSON; what is missing is written null")
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_Pairs, parse_int=_Literal, parse_float=_Literal, parse_constant=_no_number
+    object_pairs_hook=Pairs, parse_int=Literal, parse_float=Literal, parse_constant=_no_number
 )
 
 

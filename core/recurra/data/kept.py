@@ -182,7 +182,8 @@ def _write(work: Path, blocks: Iterator[Block], ledger: Ledger, learned: Learned
         about["emptied"] = ledger.emptied
     if ledger.columns:
         about["columns"] = ledger.columns
-    np.save(work / "starts.npy", np.array(ledger.starts, np.int64))
+    starts = np.array(ledger.starts, np.int64)
+    np.save(work / "starts.npy", starts, allow_pickle=False)
     about["sha256"] = _hashes(work, about)
     (work / "about.json").write_text(json.dumps(about))
 
