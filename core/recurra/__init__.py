@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from recurra.train.events import Observer
     from recurra.train.metrics import Accuracy, Distance, Likelihood
     from recurra.train.series import series_rules
-    from recurra.verbs import backtest, check, load, resume, run
+    from recurra.verbs import backtest, bundle, check, load, resume, run
 
 _HOME = {
     "Field": "pydantic",
@@ -135,6 +135,7 @@ _HOME = {
     "Distance": "recurra.train.metrics",
     "Likelihood": "recurra.train.metrics",
     "backtest": "recurra.verbs",
+    "bundle": "recurra.verbs",
     "check": "recurra.verbs",
     "load": "recurra.verbs",
     "resume": "recurra.verbs",
@@ -201,6 +202,7 @@ __all__ = [
     "Window",
     "ahead_rules",
     "backtest",
+    "bundle",
     "check",
     "hookimpl",
     "lagged",

@@ -64,7 +64,11 @@ CODES: dict[str, str] = {
     ),
     "RC045": (
         "A local plugin file has changed since the run was made, so its weights may mean something"
-        " else."
+        " else: it runs as it is now only with `--trust`."
+    ),
+    "RC046": (
+        "A bundle brought this code of local plugin files, and it runs only when you say so: look"
+        " at it, then give `--trust`."
     ),
     "RC050": (
         "A folder cannot be written: the one for runs, for cached data, or where something new is"
@@ -81,6 +85,10 @@ CODES: dict[str, str] = {
         " precision saved it."
     ),
     "RC055": "Another process is training this run; two at once would overwrite each other.",
+    "RC056": (
+        "The file is no bundle of recurra, is damaged, or was made to do harm; nothing of it was"
+        " written anywhere."
+    ),
     "RC060": (
         "The loss, a gradient or an update became infinite or not a number; training stopped before"
         " it reached the weights. Or a network gives what is no number, and nothing can be said."

@@ -159,6 +159,14 @@ class Resolved:
         """Every component of the task."""
         return [*self.parts.values(), *self.cells]
 
+    def local_hashes(self) -> dict[str, list[str]]:
+        """Return the hashes of the local plugins that the task names, by their distributions."""
+        hashes: dict[str, list[str]] = {}
+        for plugin in self.catalog.plugins:
+            if plugin.is_local:
+                hashes.setdefault(plugin.distribution, []).append(plugin.version)
+        return hashes
+
     def tables(self) -> dict[str, Any]:
         """Return the whole task as plain tables: read back, they give an equal task."""
         tables = self.task.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,4 +1,4 @@
-"""The verbs of the command line, in Python: `check`, `run`, `resume`, `load`, `backtest`."""
+"""The verbs of the command line, in Python, from `check` and `run` to `bundle`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from recurra.job.again import go_on
 from recurra.job.backtest import Backtest
 from recurra.job.backtest import backtest as rolled
 from recurra.job.build import build_network, coming_of
+from recurra.job.bundling import bundle as bundled
 from recurra.job.changes import changed
 from recurra.job.data import Data, load_data
 from recurra.job.folds import Plan
@@ -52,11 +53,7 @@ from recurra.resolve import resolve
 from recurra.resolved import Resolved
 from recurra.runs.backtests import Asked, BacktestFolder, newest
 from recurra.runs.folder import RunFolder
-from recurra.runs.versions import (
-    refuse_changed_files,
-    warn_of_changed_files,
-    warn_of_others,
-)
+from recurra.runs.versions import check_trusted, check_trusted_files, warn_of_others
 from recurra.train.events import Observer
 
 Overrides = Iterable[str] | Mapping[str, Any]
@@ -89,6 +86,7 @@ def run(
     checkpoint: str = "best",
     add_symbols: bool = False,
     refit_scale: bool = False,
+    trust: bool = False,
     levels: Any = None,
     runs: str | Path = "runs",
     observer: Observer | None = None,
@@ -105,7 +103,7 @@ def run(
     (`best` or `last`) and reads with its vocabulary, scale and labels, with a new optimizer.
     Symbols and labels that it does not know are refused (RC043), or with `add_symbols` get rows of
     their own; with `refit_scale` numbers are scaled by this data. Encoder and cells must be those
-    of the run (RC030); the head begins anew where the target is another.
+    of the run (RC030); the head begins anew where the target is another. `trust` is as in `load`.
 
     One run is trained at a time: a thread that asks for another waits for its turn.
 
@@ -119,7 +117,7 @@ def run(
     resolved = resolve(arguments.task(task), changed, data=data)
     check_bands(resolved, expect)
     place = arguments.writable("runs", runs, resolved.task.name)
-    origin = _start(start, checkpoint, add_symbols, refit_scale)
+    origin = _start(start, checkpoint, add_symbols, refit_scale, trust)
     if origin is not None:
         origin.check(resolved)
 
@@ -129,7 +127,11 @@ def run(
 
 
 def _start(
-    path: str | PathLike[str] | None, checkpoint: str, add_symbols: bool, refit_scale: bool
+    path: str | PathLike[str] | None,
+    checkpoint: str,
+    add_symbols: bool,
+    refit_scale: bool,
+    trust: bool,
 ) -> Start | None:
     """Open the run that another starts from, if there is one.
 
@@ -139,6 +141,7 @@ def _start(
     refits = arguments.flag("refit_scale", refit_scale)
     if path is None:
         said = {"checkpoint": checkpoint != "best", "add_symbols": wider, "refit_scale": refits}
+        said["trust"] = arguments.flag("trust", trust)
         names = ", ".join(name for name, is_said in said.items() if is_said)
         if names:
             fact = f"{names} cannot be followed: the run starts from no other"
@@ -146,7 +149,7 @@ def _start(
             raise InputError.of("RC080", fact, cure=cure)
         return None
 
-    opened = load(path, checkpoint)
+    opened = load(path, checkpoint, trust=trust)
     saved = opened.folder.checkpoints
     step = saved.index().get(checkpoint, saved.index()["last"])
     return Start(opened, step, saved.digest(step), wider, refits)
@@ -158,6 +161,7 @@ def resume(
     *,
     data: Any = None,
     observer: Observer | None = None,
+    trust: bool = False,
     changed_plugins: bool = False,
     checkpoint: int | None = None,
     expect: bool = False,
@@ -172,23 +176,22 @@ def resume(
     from which they hold. What would make another network or other batches is refused (RC080). A run
     whose data was given is to be given it again, as `data`.
 
-    A local plugin file that was edited meanwhile is refused (RC045), unless `changed_plugins` takes
-    it as it is now, and records it. Another version of an installed plugin is taken with a warning
-    (`OtherVersion`), and recorded. `expect` is as in `run`. Raises `RunError` (RC052) if a file of
-    the run is damaged or was changed.
+    A local plugin file that was edited meanwhile is refused (RC045), unless `trust` takes it as it
+    is now, and records it; `changed_plugins` is the name that this had before. Another version of
+    an installed plugin is taken with a warning (`OtherVersion`), and recorded. `expect` is as in
+    `run`. Raises `RunError` (RC052) if a file of the run is damaged or was changed.
     """
     observer = watching(observer)
     folder = RunFolder.open(arguments.path("run", path))
     folder.records.verify()
     warn_of_others(folder)
+    trusted = arguments.flag("changed_plugins", changed_plugins) or trust
+    check_trusted(folder, arguments.flag("trust", trusted), tell=False)
     changes = changed(folder, arguments.overrides(overrides), data)
     if checkpoint is not None:
         changes = replace(changes, step=arguments.whole("checkpoint", checkpoint))
     resolved = changes.asked
     check_bands(resolved, expect)
-    if not changed_plugins:
-        refuse_changed_files(folder, [part.entry for part in resolved.used])
-
     return go_on(folder, changes, observer)
 
 
@@ -202,6 +205,7 @@ def backtest(
     retrain: bool = False,
     levels: Any = None,
     data: Any = None,
+    trust: bool = False,
     output: str | PathLike[str] | None = None,
     backtests: str | Path = "backtests",
     observer: Observer | None = None,
@@ -216,8 +220,9 @@ def backtest(
 
     `horizon` is by default the length that the task generates. Forecasts have intervals at
     `levels`, as in `Run.forecast`. `overrides` and `data` are as in `run`, or for a run as in
-    `Run.evaluate`; `output` is a file for the frame (.csv, .jsonl, .parquet). Raises `InputError`
-    before anything is written, `RunError` and `Interrupted` with what is done.
+    `Run.evaluate`, and `trust` as in `load`; `output` is a file for the frame (.csv, .jsonl,
+    .parquet). Raises `InputError` before anything is written, `RunError` and `Interrupted` with
+    what is done.
     """
     observer = watching(observer)
     into = None if output is None else arguments.path("output", output)
@@ -226,14 +231,14 @@ def backtest(
     arguments.flag("retrain", retrain)
     place = arguments.writable("backtests", backtests)
 
-    subject = _subject(task_or_run)
+    subject = _subject(task_or_run, arguments.flag("trust", trust))
     if isinstance(subject, BacktestFolder):
         said = (tuple(arguments.overrides(overrides)), folds, step, horizon, retrain, levels)
         if any(said):
             fact = f"{subject.path} says itself how it goes on"
             cure = "leave all options but output and data out, or begin another backtest"
             raise InputError.of("RC080", fact, cure=cure)
-        done = _gone_on(subject, data, observer)
+        done = _gone_on(subject, data, trust, observer)
     else:
         shape = (3 if folds is None else folds, step, horizon)
         if isinstance(subject, Run):
@@ -249,7 +254,7 @@ def backtest(
     return done
 
 
-def _subject(asked: TaskLike | Run) -> TaskLike | Run | BacktestFolder:
+def _subject(asked: TaskLike | Run, trust: bool) -> TaskLike | Run | BacktestFolder:
     """Return what is backtested: a task, a run that is opened, or a backtest that is gone on with.
 
     Raises `InputError` (RC051).
@@ -261,7 +266,7 @@ def _subject(asked: TaskLike | Run) -> TaskLike | Run | BacktestFolder:
         return BacktestFolder.open(newest(path))
     if path.is_file() or path.suffix == ".toml":
         return path
-    return load(path)
+    return load(path, trust=trust)
 
 
 def _backtest_of_task(
@@ -284,7 +289,7 @@ def _backtest_of_task(
     made: list[BacktestFolder] = []
 
     def trained(fold: int, past: Resolved) -> tuple[Run, Data]:
-        return _trained(made[0], fold, ready.pop(fold, None), past, data, observer)
+        return _trained(made[0], fold, ready.pop(fold, None), past, data, False, observer)
 
     with blaming(resolved):
         asked = of_task(resolved, plan, retrain, trained, levels)
@@ -300,6 +305,7 @@ def _backtest_of_task(
         model=model_column(resolved.task.name),
         levels=None if levels is None else list(parsed("levels", levels)),
         fingerprint=asked.series.store.fingerprint,
+        plugins=resolved.local_hashes(),
     )
     made.append(BacktestFolder.create(place, resolved.task.name, record, resolved.toml()))
     return rolled(made[0], asked, observer)
@@ -311,32 +317,34 @@ def _trained(
     ready: Prepared | None,
     past: Resolved,
     data: Any,
+    trust: bool,
     observer: Observer,
 ) -> tuple[Run, Data]:
     """Return the run of a fold: a new one, or the one that has begun, to its end."""
     begun = folder.trained(fold)
     if begun is not None and RunFolder.open(begun).checkpoints.index():
-        again = resume(begun, data=data, observer=observer)
+        again = resume(begun, data=data, trust=trust, observer=observer)
         return again, again.data(past)
     tell(observer, [f"fold {fold} of {folder.asked.folds}: training"])
     ready = ready or prepared(past)
     return ready.trained(RunFolder.create(*folder.home(fold)), observer), ready.data
 
 
-def _gone_on(folder: BacktestFolder, data: Any, observer: Observer) -> Backtest:
-    """Go on with a backtest. Raises `InputError` (RC044) where its data has changed."""
+def _gone_on(folder: BacktestFolder, data: Any, trust: bool, observer: Observer) -> Backtest:
+    """Go on with a backtest. Raises `InputError` (RC044, RC045) where its data has changed."""
     asked = folder.asked
+    check_trusted_files(folder.path, asked.plugins, trust)
     plan = Plan(asked.folds, asked.step, asked.horizon)
     resolved = resolve(folder.path / "task.toml", data=data, recorded=True)
 
     def trained(fold: int, past: Resolved) -> tuple[Run, Data]:
-        return _trained(folder, fold, None, past, data, observer)
+        return _trained(folder, fold, None, past, data, trust, observer)
 
     with blaming(resolved):
         if asked.run is None:
             task = of_task(resolved, plan, asked.retrain, trained, asked.levels)
         else:
-            task = of_run(load(asked.run), resolved, plan, asked.levels)
+            task = of_run(load(asked.run, trust=trust), resolved, plan, asked.levels)
     if task.series.store.fingerprint != asked.fingerprint:
         fact = f"the data of {folder.path} has changed since it was begun"
         cure = "bring back the data as it was, or begin another backtest"
@@ -344,15 +352,16 @@ def _gone_on(folder: BacktestFolder, data: Any, observer: Observer) -> Backtest:
     return rolled(folder, task, observer)
 
 
-def load(path: str | PathLike[str], which: str | int = "best") -> Run:
+def load(path: str | PathLike[str], which: str | int = "best", *, trust: bool = False) -> Run:
     """Open a run with its best weights, its `last`, or those of the checkpoint of a step.
 
     `path` is its folder, or itself a run.
 
     Raises `InputError` (RC051), `RunError` (RC052) if a file is damaged or was changed, and
-    `PluginError` (RC070) if a plugin of the run is gone. Warns (`OtherVersion`) if one is of
-    another version or its file was edited, and (`Unverified`) of a run that was made before files
-    had hashes.
+    `PluginError` (RC070) if a plugin of the run is gone. A local plugin file that was edited since
+    is refused (RC045) before any of it runs, unless you `trust` it as it is now. Warns
+    (`OtherVersion`) of what is trusted and of a plugin of another version, and (`Unverified`) of a
+    run that was made before files had hashes.
     """
     if isinstance(which, str):
         arguments.one_of("checkpoint", which, ("best", "last"))
@@ -362,8 +371,8 @@ def load(path: str | PathLike[str], which: str | int = "best") -> Run:
     checkpoint = folder.checkpoints.load(which)
     verified = folder.records.verify()
     warn_of_others(folder)
+    check_trusted(folder, arguments.flag("trust", trust))
     resolved = resolved_again(folder)
-    warn_of_changed_files(folder, [part.entry for part in resolved.used])
 
     with blaming(resolved), arithmetic(resolved.task.device):
         # What the run has learned is read from its folder: the data may be gone.
@@ -387,3 +396,21 @@ def load(path: str | PathLike[str], which: str | int = "best") -> Run:
         fill(network, checkpoint, folder)
     network.eval()
     return Run(folder, resolved, vocabulary, answers, network, recorded.randomness, covariates)
+
+
+def bundle(
+    path: str | PathLike[str],
+    output: str | PathLike[str] | None = None,
+    *,
+    with_data: bool = False,
+) -> Path:
+    """Put a run into one file, from which it can be trained again; return the file's path.
+
+    `path` is its folder, or itself a run. The file holds its task, its records, its weights and the
+    local plugins and other files that the task names; of its data the hashes, or `with_data` the
+    files. It is a zip archive, the same to the byte whenever it is made of the same run, and is
+    called after the task where no `output` says its name. Raises `InputError` and `RunError` for a
+    run that could not be trained again from it.
+    """
+    into = None if output is None else arguments.path("output", output)
+    return bundled(arguments.path("run", path), into, arguments.flag("with_data", with_data))

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import HELLO
+from conftest import HELLO, REPOSITORY
 
 PROBE = """
 import json, sys
@@ -57,6 +57,13 @@ LIGHT = [
 def test_it_imports_no_torch(arguments: list[str], tmp_path: Path) -> None:
     """Help, lists, options and the schema come without torch."""
     assert "torch" not in heavy(*arguments, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["hello_lstm", "hello_lstm/checkpoints/step-3"])
+def test_inspecting_imports_no_torch(name: str, tmp_path: Path) -> None:
+    """What a run holds is read from its files."""
+    run = REPOSITORY / "tests" / "witnesses" / "runs" / name
+    assert "torch" not in heavy("inspect", str(run), cwd=tmp_path)
 
 
 @pytest.mark.parametrize(

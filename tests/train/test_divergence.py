@@ -123,7 +123,7 @@ def test_the_state_saved_at_a_failure_is_that_of_the_step_before(tmp_path: Path)
     _, folder = _fails(tmp_path / "sick", changes, WITH_PLUGIN)
     assert folder.checkpoints.load().step == 4
     _plugin(tmp_path / "sick", "value", at=99)
-    healed = recurra.resume(folder.path, changed_plugins=True)
+    healed = recurra.resume(folder.path, trust=True)
     one, other = (run.folder.checkpoints.load("last").tensors for run in (whole, healed))
     assert {n: t.tolist() for n, t in one["weights"].items()} == {
         n: t.tolist() for n, t in other["weights"].items()

@@ -16,6 +16,7 @@ from conftest import HELLO, SERIES
 from trials import PROSE, Stopper, write
 
 import recurra
+from recurra.catalog.local import digest
 from recurra.errors import InputError, Interrupted, OtherVersion, PluginError, RunError
 from recurra.runs import files
 from recurra.runs.checkpoints import Checkpoints
@@ -268,20 +269,30 @@ def test_what_another_version_encoded_is_not_taken(tmp_path: Path) -> None:
 
 
 def test_a_plugin_file_that_changed_is_told(tmp_path: Path, odd: dict[str, Any]) -> None:
-    """Training does not go on with another cell unless that is asked for; what only reads a run is
-    warned.
+    """It runs only where the user says so, who is told what would run: path, size and both hashes.
+
+    Nothing of it is imported before that.
     """
     run = recurra.run(write(tmp_path, HELLO), {**odd, "cell.kind": "noisy"}, runs=tmp_path / "runs")
-    (tmp_path / "odd.py").write_text(PLUGIN.replace("0.3", "0.4"), encoding="utf-8")
-    with pytest.warns(OtherVersion, match=r"odd.py changed since"):
-        assert recurra.load(run.path).prompt() == "h"
+    text = PLUGIN.replace("0.3", "0.4")
+    mark = tmp_path / "it ran"
+    (tmp_path / "odd.py").write_text(
+        f"import os\nos.makedirs({str(mark)!r}, exist_ok=True)\n{text}", encoding="utf-8"
+    )
     before = (run.path / "plugins.json").read_bytes()
-    with pytest.raises(
-        InputError, match=r"odd.py changed since(.|\n)*RC045(.|\n)*--changed-plugins"
-    ):
-        recurra.resume(run.path)
-    assert (run.path / "plugins.json").read_bytes() == before
-    recurra.resume(run.path, changed_plugins=True)
+    recorded = json.loads(before)[-1]["version"]
+    for use in (recurra.load, recurra.resume):
+        with pytest.raises(InputError, match=r"odd.py changed since(.|\n)*RC045") as refused:
+            use(run.path)
+        size = (tmp_path / "odd.py").stat().st_size
+        for told in (f"{size:,} bytes", digest(tmp_path / "odd.py"), recorded, "less ", "--trust"):
+            assert told in str(refused.value)
+    assert not mark.exists() and (run.path / "plugins.json").read_bytes() == before
+
+    with pytest.warns(OtherVersion, match=r"odd.py changed since"):
+        assert recurra.load(run.path, trust=True).prompt() == "h"
+    assert mark.exists() and (run.path / "plugins.json").read_bytes() == before
+    recurra.resume(run.path, changed_plugins=True)  # as it was called before
     assert recurra.load(run.path).prompt() == "h"  # a warning would be an error here
 
 

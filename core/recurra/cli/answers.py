@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recurra.cli.common import Json, LevelsAsked, RunPath, Seed, print_json
+from recurra.cli.common import Json, LevelsAsked, RunPath, Seed, Trust, print_json
 from recurra.errors import InputError
 
 
@@ -61,6 +61,7 @@ def generate(
         int, typer.Option(min=1, help="How many sequences to draw side by side.")
     ] = 1,
     levels: LevelsAsked = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Generate text from a run, or forecast numbers in the data's own units."""
@@ -71,7 +72,7 @@ def generate(
     if prompt is not None and values is not None:
         raise InputError.of("RC080", "give --prompt for text or --values for numbers, not both")
 
-    opened = verbs.load(run)
+    opened = verbs.load(run, trust=trust)
     vocabulary = opened.vocabulary
     generation = GENERATIONS[vocabulary.yields]
     generation.check(prompt, values, streams)
@@ -143,6 +144,7 @@ def predict(
         str | None,
         typer.Option(help="A column that says 0 or 1 of a step: how well these are found."),
     ] = None,
+    trust: Trust = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object for each sequence.")
     ] = False,
@@ -159,7 +161,7 @@ def predict(
     if len(origins) != 1:
         raise InputError.of("RC080", "give a file, or --text, or --values")
 
-    opened = verbs.load(run)
+    opened = verbs.load(run, trust=trust)
     rows: list[Any] | None = None
     if text is not None:
         rows = [text_or_tokens(text, opened.vocabulary.reads, "--text")]

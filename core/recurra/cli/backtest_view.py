@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recurra.cli.common import Json, LevelsAsked, Override, print_json
+from recurra.cli.common import Json, LevelsAsked, Override, Trust, print_json
 
 if TYPE_CHECKING:
     from recurra.contracts.metric import Metrics
@@ -56,6 +56,7 @@ def backtest(
         Path, typer.Option(help="Where the folders of backtests are made.")
     ] = Path("backtests"),
     override: Override = [],  # noqa: B006
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Forecast from several cutoffs of each series, from what precedes them alone, beside the
@@ -72,6 +73,7 @@ def backtest(
         horizon=horizon,
         retrain=retrain,
         levels=levels,
+        trust=trust,
         output=output,
         backtests=backtests,
         observer=watcher(quiet=as_json),

@@ -26,6 +26,11 @@ Seed = Annotated[
     int | None, typer.Option("--seed", min=0, help="Where all random numbers come from.")
 ]
 
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run local plugin files that were edited since as they are now."),
+]
+
 LevelsAsked = Annotated[
     str | None,
     typer.Option(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recurra.cli import answers, backtest_view
+from recurra.cli import answers, backtest_view, bundle_view
 from recurra.cli.common import (
     Commands,
     Json,
@@ -22,6 +22,7 @@ from recurra.cli.common import (
     Override,
     RunPath,
     Seed,
+    Trust,
     print_json,
     speaks_unicode,
 )
@@ -105,6 +106,7 @@ def run(
     refit_scale: Annotated[
         bool, typer.Option("--refit-scale", help="Scale numbers by this data, not as it did.")
     ] = False,
+    trust: Trust = False,
     levels: LevelsAsked = None,
     expect: Annotated[
         bool, typer.Option("--expect", help="Fail if a band of [expect] does not hold.")
@@ -127,6 +129,7 @@ def run(
         checkpoint=checkpoint,
         add_symbols=add_symbols,
         refit_scale=refit_scale,
+        trust=trust,
         runs=runs,
         levels=levels,
         observer=observer,
@@ -139,10 +142,12 @@ def run(
 def resume(
     run: RunPath,
     override: Override = [],  # noqa: B006
-    changed_plugins: Annotated[
+    trust: Annotated[
         bool,
         typer.Option(
-            "--changed-plugins", help="Take local plugin files that were edited as they are now."
+            "--trust",
+            "--changed-plugins",
+            help="Run local plugin files that were edited since as they are now; it is recorded.",
         ),
     ] = False,
     checkpoint: Annotated[
@@ -165,7 +170,7 @@ def resume(
         run,
         list(override),
         observer=observer,
-        changed_plugins=changed_plugins,
+        trust=trust,
         checkpoint=checkpoint,
         expect=expect,
     )
@@ -222,18 +227,21 @@ def evaluate(
         typer.Option(help="train, validation, test, or all; of other data all is the default."),
     ] = None,
     levels: LevelsAsked = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Print the figures of a run, with the baselines beside them; with -o those of other data."""
     from recurra import verbs
     from recurra.cli import show
 
-    opened = verbs.load(run)
+    opened = verbs.load(run, trust=trust)
     metrics = opened.evaluate(split, list(override), levels=levels)  # type: ignore[arg-type]
     print_json(metrics) if as_json else show.figures(metrics)
 
 
 app.command()(backtest_view.backtest)
+app.command()(bundle_view.bundle)
+app.command()(bundle_view.inspect)
 
 
 @app.command()

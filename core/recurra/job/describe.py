@@ -45,8 +45,11 @@ def describe(
 
 
 def plugins(resolved: Resolved) -> list[dict[str, str]]:
-    """Return what plugins.json holds: where each component of a task comes from."""
-    return [
+    """Return what plugins.json holds: where each component of a task comes from.
+
+    A local plugin of which the task uses none is there too: its code runs all the same.
+    """
+    lines = [
         {
             "kind": part.entry.component.kind,
             "name": part.entry.qualified,
@@ -55,3 +58,9 @@ def plugins(resolved: Resolved) -> list[dict[str, str]]:
         }
         for part in resolved.used
     ]
+    used = {(line["distribution"], line["version"]) for line in lines}
+    for plugin in resolved.catalog.plugins:
+        if plugin.is_local and (plugin.distribution, plugin.version) not in used:
+            own = {"distribution": plugin.distribution, "version": plugin.version}
+            lines.append({"kind": "plugin", "name": plugin.distribution, **own})
+    return lines

@@ -23,9 +23,7 @@ from recurra.resolved import Resolved
 from recurra.runs.checkpoints import Checkpoint
 from recurra.runs.folder import RunFolder
 from recurra.runs.records import damaged, reading
-
-LOCAL = "file:"
-"""How the distribution of a local plugin file begins, as plugins.json has it."""
+from recurra.runs.versions import LOCAL
 
 
 def same_data(folder: RunFolder, resolved: Resolved) -> Data:

@@ -201,6 +201,7 @@ def backtest_of_run(
         run=str(run.path.absolute()),
         levels=None if levels is None else list(parsed("levels", levels)),
         fingerprint=task.series.store.fingerprint,
+        plugins=resolved.local_hashes(),
     )
     folder = BacktestFolder.create(place, run.task.name, record, resolved.toml())
     return backtest(folder, task, observer)

@@ -108,6 +108,8 @@ class Start:
             "sha256": self.sha256,
             "kept": self.kept,
             "parts": self.said,
+            "add_symbols": self.add_symbols,
+            "refit_scale": self.refit_scale,
         }
 
     # what is read

@@ -42,6 +42,8 @@ class Asked(Model):
     levels: list[float] | None = None
     """Those of the intervals that were asked for, where that is not left to the run."""
     fingerprint: str
+    plugins: dict[str, list[str]] = {}
+    """The hashes of the local plugins of the task, by their names."""
     done: dict[str, Hash] = {}
 
 

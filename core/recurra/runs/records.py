@@ -131,6 +131,9 @@ class Origin(Model):
     sha256: Hash
     kept: list[str]
     parts: dict[str, str]
+    add_symbols: bool | None = None
+    refit_scale: bool | None = None
+    """What was asked for; runs of before do not say."""
 
 
 class Calibration(Model):
