@@ -9,6 +9,8 @@ import atexit
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +44,29 @@ def cache_folder() -> Path:
 def named_by_user() -> bool:
     """Tell whether the user has said where the cache is."""
     return bool(os.environ.get("RECURRA_CACHE"))
+
+
+@contextmanager
+def alone(key: str, doing: str) -> Iterator[None]:
+    """Make something for the cache while no other process makes the same, as `system.awaited`.
+
+    Where there is no such folder each makes it for itself.
+    """
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        # It is said where something would be kept.
+        yield
+        return
+    with system.awaited(folder / f".{key}.lock", doing):
+        yield
+
+
+def touch(path: Path) -> None:
+    """Take note that something here is used now, by its time of change. Others may not allow it."""
+    with suppress(OSError):
+        os.utime(path)
 
 
 def _without_home() -> Path:

@@ -332,6 +332,10 @@ class Unguarded(RecurraWarning, RuntimeWarning):
     """
 
 
+class Waiting(RecurraWarning, UserWarning):
+    """Another process makes what this one needs, and is waited for."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the known name closest to a misspelt one, or an empty string."""
     folded = {candidate.lower(): candidate for candidate in names}

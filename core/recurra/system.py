@@ -8,17 +8,19 @@ word; what a run cannot do without (a write) is an error of the caller.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import platform
 import shutil
 import tempfile
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
-from recurra.errors import Unguarded
+from recurra.errors import Unguarded, Waiting, warn
 
 try:
     import fcntl
@@ -48,6 +50,11 @@ UNSYNCED = UNSUPPORTED | _numbers("EROFS", "EBADF", "EACCES", "EISDIR", "ENOLCK"
 That the disk is full or broken (ENOSPC, EIO) is never one of them.
 """
 
+UNTOLD = 3.0
+"""Seconds of waiting for another process that are not told."""
+LEAST_PAUSE, MOST_PAUSE = 0.005, 0.1
+"""Seconds between two looks at whether another process is done: at first, and at most."""
+
 _warned: set[str] = set()
 """What was said once in this process."""
 
@@ -64,42 +71,178 @@ class Held(Exception):
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a file's lock meanwhile.
+def locked(
+    path: Path, lacking: str = "nothing keeps a second process from this run"
+) -> Iterator[None]:
+    """Hold the lock of a file meanwhile, which is made for it and goes with it.
 
-    Raises `Held`; where files cannot be locked, warns (`Unguarded`) and goes on.
+    Raises `Held`; where files cannot be locked, warns (`Unguarded`) of what is `lacking` then, and
+    goes on.
     """
-    with _opened(path) as file:
-        if fcntl is not None and file is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in ANOTHER_HOLDS:
-                    raise Held from error
-                reason = error.strerror or error
-                once(
-                    f"files in {path.parent} cannot be locked ({reason}): nothing keeps a second"
-                    " process from this run"
-                )
+    file = _taken(path, lacking)
+    try:
         yield
+    finally:
+        _given_back(file, path)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes] | None]:
-    """Open a file to lock it.
+def awaited(
+    path: Path, doing: str, patience: float = math.inf, in_turn: bool = False
+) -> Iterator[None]:
+    """Hold the lock of a file while this process is `doing` what others need not do as well.
 
-    It is opened for writing where that may be, since over NFS no other lock is exclusive.
+    One that does it is waited for, which is said (`Waiting`) after some seconds; when it is done
+    its work is there, or nobody's is, and all go on at once, or `in_turn` where no two may do it at
+    a time. One that has died or is stopped is not waited for, nor any for longer than `patience`
+    seconds; so this guards nothing but effort. Where files cannot be locked nobody is waited for,
+    with a warning (`Unguarded`).
     """
-    file: IO[bytes] | None = None
-    for mode in ("r+b", "rb"):
-        with suppress(OSError):
-            file = path.open(mode)
-            break
+    own = (os.getpid(), threading.get_ident(), str(path))
+    if own in _holding:
+        # What holds it calls itself.
+        yield
+        return
+
+    file = _waited(path, doing, patience, in_turn)
+    if file is not None:
+        _name_owner(file, doing)
+        _holding.add(own)
     try:
-        yield file
+        yield
     finally:
-        if file is not None:
-            file.close()
+        _holding.discard(own)
+        _given_back(file, path)
+
+
+_holding: set[tuple[int, int, str]] = set()
+"""The locks that are awaited no more: the process and thread that has each, and its file."""
+
+
+def _waited(path: Path, doing: str, patience: float, in_turn: bool) -> int | None:
+    """Return the locked file, or nothing where nobody is to be waited for any longer."""
+    begun, pause, told, seen = time.monotonic(), LEAST_PAUSE, False, _identity(path)
+    while True:
+        with suppress(Held):
+            return _taken(path, "what several processes make at once, each makes for itself")
+
+        seen = seen or _identity(path)
+        owner = _owner(path)
+        waited = time.monotonic() - begun
+        if waited > patience or (owner is not None and _is_gone(owner[0])):
+            return None
+        if waited > UNTOLD and not told:
+            told = True
+            pid, what = owner or ("", doing)
+            warn(f"waiting for {f'process {pid}' if pid else 'another process'}: {what}", Waiting)
+        time.sleep(pause)
+        pause = min(2 * pause, MOST_PAUSE)
+        if not in_turn and _identity(path) != seen:
+            # Who held it is done, and has taken it away.
+            return None
+
+
+def _taken(path: Path, lacking: str) -> int | None:
+    """Lock a file; return it, or nothing where none can be made.
+
+    Raises `Held`; where there are no locks, warns of what is `lacking`.
+    """
+    while (file := _opened(path)) is not None and fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in ANOTHER_HOLDS:
+                os.close(file)
+                raise Held from error
+            reason = error.strerror or error
+            once(f"files in {path.parent} cannot be locked ({reason}): {lacking}")
+            return file
+        if _identity(path) == _identity(file):
+            return file
+        # Who held it has taken it away meanwhile, and others lock another by its name.
+        os.close(file)
+    return file
+
+
+def _opened(path: Path) -> int | None:
+    """Open a file to lock it, which is made if need be.
+
+    It is opened for writing where that may be, since over NFS no other lock is exclusive. A link is
+    not followed: what it leads to is nobody's lock.
+    """
+    for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
+        with suppress(OSError):
+            return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    return None
+
+
+def _given_back(file: int | None, path: Path) -> None:
+    """Take a lock's file away, while it is still locked, and close it."""
+    if file is None:
+        return
+    with suppress(OSError):
+        if _identity(path) == _identity(file):
+            path.unlink()
+    os.close(file)
+
+
+def _identity(place: Path | int) -> tuple[int, int] | None:
+    """Return what tells a file from others, by its name or its handle, if it is there."""
+    try:
+        state = os.stat(place)
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
+
+
+def _name_owner(file: int, doing: str) -> None:
+    """Write into a lock's file whose it is."""
+    text = f"{os.getpid()} {platform.node() or '?'} {doing}"
+    with suppress(OSError):
+        os.ftruncate(file, 0)
+        os.pwrite(file, text.encode(), 0)
+
+
+def _owner(path: Path) -> tuple[int, str] | None:
+    """Return the process that holds a lock and what it is doing, if it is one of this machine."""
+    with suppress(OSError, ValueError), path.open("rb") as file:
+        pid, host, doing = file.read(500).decode().split(" ", 2)
+        if host == (platform.node() or "?"):
+            return int(pid), doing
+    return None
+
+
+def _is_gone(pid: int) -> bool:
+    """Tell whether a process has died, or does nothing because somebody has stopped it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    with suppress(OSError):
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return state.rpartition(")")[2].split()[:1] in (["T"], ["Z"], ["X"])
+    return False
+
+
+def shared(handle: int) -> None:
+    """Mark an open file as in use until it is closed, where files can be locked."""
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def in_use(path: Path) -> bool:
+    """Tell whether any process, this one too, holds a lock on a file."""
+    if fcntl is None:
+        return False
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in ANOTHER_HOLDS
+    return False
 
 
 def sync(handle: int) -> None:

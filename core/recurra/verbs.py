@@ -179,20 +179,23 @@ def resume(
     A local plugin file that was edited meanwhile is refused (RC045), unless `trust` takes it as it
     is now, and records it; `changed_plugins` is the name that this had before. Another version of
     an installed plugin is taken with a warning (`OtherVersion`), and recorded. `expect` is as in
-    `run`. Raises `RunError` (RC052) if a file of the run is damaged or was changed.
+    `run`. Raises `InputError` (RC055) if another process trains the run, and `RunError` (RC052) if
+    a file of it is damaged or was changed.
     """
     observer = watching(observer)
     folder = RunFolder.open(arguments.path("run", path))
-    folder.records.verify()
-    warn_of_others(folder)
-    trusted = arguments.flag("changed_plugins", changed_plugins) or trust
-    check_trusted(folder, arguments.flag("trust", trusted), tell=False)
-    changes = changed(folder, arguments.overrides(overrides), data)
-    if checkpoint is not None:
-        changes = replace(changes, step=arguments.whole("checkpoint", checkpoint))
-    resolved = changes.asked
-    check_bands(resolved, expect)
-    return go_on(folder, changes, observer)
+    # What another process makes of the run meanwhile would not be what was read.
+    with folder.held():
+        folder.records.verify()
+        warn_of_others(folder)
+        trusted = arguments.flag("changed_plugins", changed_plugins) or trust
+        check_trusted(folder, arguments.flag("trust", trusted), tell=False)
+        changes = changed(folder, arguments.overrides(overrides), data)
+        if checkpoint is not None:
+            changes = replace(changes, step=arguments.whole("checkpoint", checkpoint))
+        resolved = changes.asked
+        check_bands(resolved, expect)
+        return go_on(folder, changes, observer)
 
 
 def backtest(

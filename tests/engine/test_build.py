@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -101,13 +102,13 @@ def silence():
 
 
 def test_a_library_is_built_once_and_found_by_the_next_process(kept, calls, monkeypatch):
-    """One call of the compiler; two files, and no part of one, are left."""
+    """One call of the compiler; three files, and no part of one, are left."""
     with silence():
         assert works() and works()
         anew(monkeypatch)
         assert works()
     assert len(calls()) == 1
-    assert sorted(file.suffix for file in kept.iterdir()) == [".sha256", ".so"]
+    assert sorted(file.suffix for file in kept.iterdir()) == [".json", ".sha256", ".so"]
 
 
 def test_another_source_is_another_library(calls):
@@ -383,20 +384,68 @@ def test_flags_of_the_processor_are_left_out_where_they_are_refused(tmp_path, mo
         assert works()
 
 
+WITHOUT_LOCKS = "from recurra import system; system.fcntl = None; "
+
+
 def test_two_processes_that_build_at_once_are_both_right(kept, tmp_path, monkeypatch):
-    """Each waits until the other compiles too; both answer, and what is kept is whole."""
+    """Where nothing can be locked, each waits until the other compiles too; both answer, and what
+    is kept is whole.
+    """
     other = (
         f"touch {tmp_path}/at.$$; while [ $(ls {tmp_path}/at.* | wc -l) -lt 2 ]; do sleep 0.01;"
         " done"
     )
     compiler = script(tmp_path, f'{other}\nexec {CC} "$@"')
-    both = [python(ANSWER, CC=compiler) for _ in range(2)]
+    both = [python(WITHOUT_LOCKS + ANSWER, CC=compiler) for _ in range(2)]
     for process in both:
         assert process.communicate(timeout=PATIENT) == ("42\n", "")
-    assert sorted(file.suffix for file in kept.iterdir()) == [".sha256", ".so"]
+    assert sorted(file.suffix for file in kept.iterdir()) == [".json", ".sha256", ".so"]
     monkeypatch.setenv("CC", "/nonexistent")
     with silence():
         assert works()
+
+
+def test_of_two_processes_that_need_a_kernel_one_compiles_it(kept, tmp_path):
+    """The second waits for the first, which the compiler keeps busy until both are there."""
+    log, both = tmp_path / "calls", tmp_path / "both"
+    until = f"echo called >> {log}; while [ ! -e {both} ]; do sleep 0.01; done"
+    compiler = script(tmp_path, f'{until}\nexec {CC} "$@"')
+    told = f"from pathlib import Path; from recurra.engine import build; Path({str(tmp_path)!r},"
+    told += " 'ready').write_text('yes'); "
+    first = python(ANSWER, CC=compiler)
+    until_there(log)
+    second = python(told + ANSWER, CC=compiler)
+    until_there(tmp_path / "ready")
+    time.sleep(0.2)
+    both.touch()
+    for process in (first, second):
+        assert process.communicate(timeout=PATIENT) == ("42\n", "")
+    assert log.read_text() == "called\n"
+    assert sorted(file.suffix for file in kept.iterdir()) == [".json", ".sha256", ".so"]
+
+
+def test_a_builder_that_was_killed_is_not_waited_for(kept, tmp_path, monkeypatch):
+    """What it leaves, a lock and perhaps a part, hinders nobody."""
+    log = tmp_path / "calls"
+    slow = script(tmp_path, f"echo $$ >> {log}\nsleep 1000")
+    first = python(ANSWER, CC=slow)
+    until_there(log)
+    first.kill()
+    first.communicate()
+    os.killpg(int(log.read_text()), signal.SIGKILL)
+    assert [file.suffix for file in kept.iterdir()] == [".lock"]
+    begun = time.monotonic()
+    with silence():
+        assert works()
+    assert time.monotonic() - begun < build.PATIENCE / 4
+    assert sorted(file.suffix for file in kept.iterdir()) == [".json", ".sha256", ".so"]
+
+
+def until_there(path: Path) -> None:
+    end = time.monotonic() + PATIENT
+    while not path.exists() or not path.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def gradients(name: str, path: str) -> list[torch.Tensor]:

@@ -282,7 +282,7 @@ def schema(
     editor.
     """
     from recurra.catalog import discover
-    from recurra.runs.files import write_text
+    from recurra.runs.files import streamed
     from recurra.schema import json_schema
 
     schema = json_schema(discover())
@@ -292,7 +292,8 @@ def schema(
         print(text, end="")
         return
 
-    write_text(output, text, "or give another path")
+    with streamed(output) as file:
+        file.write(text)
     print(f"wrote {output}; put this line first in a task file:\n#:schema {output}")
 
 

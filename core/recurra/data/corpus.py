@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from recurra import cache
 from recurra.cache import cache_folder
 from recurra.contracts.source import NONE, TAGS, Piece, Role, Source
 from recurra.contracts.vocabulary import Element, UnknownSymbol, Values, Vocabulary
@@ -50,6 +51,12 @@ class Reading:
     owners: tuple[str, str] = ("the source", "the vocabulary")
     roles: tuple[Role, ...] = ()
     known: bool = False
+
+    @property
+    def made(self) -> kept.Made:
+        """By whom a corpus is made, as its cache tells it: their names and versions."""
+        source, _, vocabulary = self.identity.partition(" ")
+        return kept.Made(source or self.owners[0], vocabulary or self.owners[1])
 
     @property
     def answered(self) -> bool:
@@ -97,7 +104,7 @@ def _of_numbers(reading: Reading) -> Store:
     before = reading.source.fingerprint()
     pieces = reading.pieces("numbers", reading.roles)
     steady = _steady(reading.source, before, pieces)
-    return collected(steady, in_memory=reading.in_memory)
+    return collected(steady, in_memory=reading.in_memory, made=reading.made)
 
 
 def _of_symbols(reading: Reading) -> Store:
@@ -105,14 +112,20 @@ def _of_symbols(reading: Reading) -> Store:
 
     The vocabulary takes what it had learned, or is fitted.
     """
-    source, vocabulary = reading.source, reading.vocabulary
-    _, owner = reading.owners
-    before = source.fingerprint()
+    before = reading.source.fingerprint()
     key = _key(reading, before)
-    cached = kept.recalled(cache_folder() / key, vocabulary, reading.marks)
+    cached = kept.recalled(cache_folder() / key, reading.vocabulary, reading.marks)
     if cached is not None:
         return cached
+    with cache.alone(key, "encoding a corpus"):
+        cached = kept.recalled(cache_folder() / key, reading.vocabulary, reading.marks)
+        return _encoded_anew(reading, before, key) if cached is None else cached
 
+
+def _encoded_anew(reading: Reading, before: str, key: str) -> Store:
+    """Return a corpus of ids that is made now, of data with the fingerprint `before`."""
+    source, vocabulary = reading.source, reading.vocabulary
+    _, owner = reading.owners
     if not reading.known:
         vocabulary.fit(reading.runs())
     size = intake.size(vocabulary, owner)
@@ -122,7 +135,7 @@ def _of_symbols(reading: Reading) -> Store:
     ledger = Ledger()
     pieces = _steady(source, before, _encoded(reading, ledger))
     dtype = kept.smallest(size + reading.marks)
-    return collected(pieces, key, reading.in_memory, dtype, learned, ledger)
+    return collected(pieces, key, reading.in_memory, dtype, learned, ledger, reading.made)
 
 
 def _gives_any(reading: Reading) -> bool:
@@ -283,6 +296,7 @@ def collected(
     dtype: np.dtype[Any] = FLOAT64,
     learned: Learned = None,
     ledger: Ledger | None = None,
+    made: kept.Made = kept.NOBODY,
 ) -> Store:
     """Gather pieces in memory, and turn to a file in the cache folder once they are too many."""
     blocks: list[Block] = []
@@ -293,7 +307,7 @@ def collected(
         width = blocks[0].values[0].size
         if ledger.total * width > in_memory:
             rest = map(ledger.note, pieces)
-            return kept.spilled(chain(blocks, rest), ledger, key, learned)
+            return kept.spilled(chain(blocks, rest), ledger, key, learned, made)
 
     if not blocks:
         raise _unknown() if ledger.emptied else _empty()

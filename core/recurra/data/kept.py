@@ -9,10 +9,12 @@ import errno
 import hashlib
 import json
 import math
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+import recurra
 from recurra import cache, system
 from recurra.cache import cache_folder
 from recurra.contracts.source import OF_STEPS, Role
@@ -51,6 +54,24 @@ BESIDE = "beside.bin"
 """The covariates of its steps, where they have such."""
 
 
+NOTE = "made.json"
+"""What is said of a corpus for people; nothing is read from it here."""
+TRIES = 20
+"""How often a corpus is put into its place, where others come in between."""
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+"""How a system says that something stands in a folder's place, or has just gone."""
+
+
+class Made(NamedTuple):
+    """The source and the vocabulary that a corpus was made by, with their versions."""
+
+    source: str
+    vocabulary: str
+
+
+NOBODY = Made("", "")
+"""Numbers of which nobody is told, as those of a fold."""
+
 _MADE: ContextVar[list[Path] | None] = ContextVar("made", default=None)
 """The folders that were written while nobody was to ask for them again."""
 
@@ -78,8 +99,10 @@ class Opened(NamedTuple):
     learned: Learned
 
 
-def spilled(blocks: Iterator[Block], ledger: Ledger, key: str, learned: Learned) -> Store:
-    """Write blocks to a file, and map it.
+def spilled(
+    blocks: Iterator[Block], ledger: Ledger, key: str, learned: Learned, made: Made = NOBODY
+) -> Store:
+    """Write blocks to a file, and map it; `made` says in the cache by whom.
 
     The folder appears under its name only when it is whole.
     """
@@ -90,13 +113,14 @@ def spilled(blocks: Iterator[Block], ledger: Ledger, key: str, learned: Learned)
     folder = work.parent
     try:
         _write(work, blocks, ledger, learned)
+        _note(work, ledger, made)
         target = folder / (key or ledger.digest.hexdigest()[:32])
         # It may have been written meanwhile, and is the same.
         opened = _open(target)
         if opened is None:
             opened = _moved(work, target)
-            if not key and (made := _MADE.get()) is not None:
-                made.append(target)
+            if not key and (passed := _MADE.get()) is not None:
+                passed.append(target)
     except OSError as error:
         reason = error.strerror or error
         fact = f"the cache folder {folder} cannot take the encoded corpus: {reason}"
@@ -107,20 +131,44 @@ def spilled(blocks: Iterator[Block], ledger: Ledger, key: str, learned: Learned)
     return opened.store
 
 
+def _note(work: Path, ledger: Ledger, made: Made) -> None:
+    """Write beside a corpus what `recurra cache` tells of it."""
+    note = {**made._asdict(), "recurra": recurra.__version__, "elements": ledger.total}
+    (work / NOTE).write_text(json.dumps(note))
+
+
 def _moved(work: Path, target: Path) -> Opened:
     """Give a corpus its name, and open it.
 
-    Raises `OSError`, unless another process has written the same meanwhile.
+    What is damaged is taken from its place; a whole one that another process has put there
+    meanwhile stays, and is taken. Raises `OSError` where neither can be.
     """
-    refusal = None
-    try:
-        system.replace(work, target)
-    except OSError as error:
-        refusal = error
-    opened = _open(target)
-    if opened is None:
-        raise refusal or OSError(errno.EIO, "what was written is not what is read")
-    return opened
+    refusal: OSError | None = None
+    for again in range(TRIES):
+        try:
+            if work.exists():
+                _aside(target, work)
+                system.replace(work, target)
+        except OSError as error:
+            refusal = error
+        opened = _open(target)
+        if opened is not None:
+            return opened
+        if refusal is not None and refusal.errno not in OCCUPIED:
+            break
+        # Two that replace the same damaged one come in between each other.
+        time.sleep(0.01 * again)
+    raise refusal or OSError(errno.EIO, "what was written is not what is read")
+
+
+def _aside(target: Path, work: Path) -> None:
+    """Take what is not a whole corpus from the place of one, in one stroke."""
+    if not os.path.lexists(target) or _open(target) is not None:
+        return
+    odd = work.with_name(f"{work.name}-odd")
+    with suppress(OSError):
+        target.rename(odd)
+        shutil.rmtree(odd) if odd.is_dir() and not odd.is_symlink() else odd.unlink()
 
 
 def _work_folder(folder: Path) -> Path | None:
@@ -154,6 +202,7 @@ def _write(work: Path, blocks: Iterator[Block], ledger: Ledger, learned: Learned
         (work / CODES).open("wb") as codes_out,
         (work / BESIDE).open("wb") as beside_out,
     ):
+        system.shared(out.fileno())
         for values, codes, beside in blocks:
             values.tofile(out)
             if codes is not None:
@@ -300,6 +349,7 @@ def _open(folder: Path) -> Opened | None:
         emptied=about.emptied,
     )
     # Another process may take the files away, if it made them in passing.
+    cache.touch(folder)
     store.hold()
     if tags is not None:
         tags.codes.hold()

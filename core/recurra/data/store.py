@@ -15,6 +15,7 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
+from recurra import system
 from recurra.contracts.source import COVARIATES, OF_STEPS, PAST, TAGS, Piece, Role
 from recurra.data.covariates import Column, Gathering
 from recurra.errors import InputError
@@ -140,9 +141,12 @@ class Store:
         return spans
 
     def hold(self) -> None:
-        """Open the file of a mapped corpus, so that it can be read though it is taken away."""
+        """Open the file of a mapped corpus, so that it can be read though it is taken away.
+
+        So long it is marked as in use.
+        """
         if isinstance(self.values, np.memmap):
-            _ = self._file
+            system.shared(self._file.fileno())
 
     def _read(self, first: Ints, count: int) -> Array:
         width = self.values[:1].nbytes

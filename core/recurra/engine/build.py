@@ -1,8 +1,9 @@
 """Compiled kernels: C made into a library by the system's compiler, once a machine.
 
 A library is kept in the cache folder, under a hash of its source, the flags, torch's version and
-the processor, beside a checksum of itself: one that is cut off or changed is built again. It is
-written whole or not at all, so processes may build the same one.
+the processor, beside a checksum of itself and a word on what it is: one that is cut off or changed
+is built again. It is written whole or not at all, so processes may build the same one; they wait
+for the first.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import hashlib
+import json
 import os
 import platform
 import shlex
@@ -25,7 +27,9 @@ from typing import TypeAlias
 
 import torch
 
-from recurra.cache import cache_folder, unkept
+import recurra
+from recurra import system
+from recurra.cache import cache_folder, touch, unkept
 from recurra.engine.machine import described, machine
 
 BASE = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-w")
@@ -46,6 +50,9 @@ Command: TypeAlias = tuple[str, ...]
 
 _loaded: dict[str, ctypes.CDLL] = {}
 
+# The files of libraries that this process has loaded, open and locked as in use.
+_used: list[int] = []
+
 # Compilers that do not come to an end, or do not begin, and why: none is tried again.
 _unfit: dict[Command, str] = {}
 
@@ -59,16 +66,28 @@ def kernel_folder() -> Path:
     return cache_folder().absolute() / "kernels"
 
 
-def library(source: str) -> ctypes.CDLL:
-    """Return the library of a C source, built if need be.
+def library(source: str, of: str = "") -> ctypes.CDLL:
+    """Return the library of a C source, built if need be; `of` says in the cache what it is.
 
     Raises `Unbuildable`, and nothing else.
     """
     ingredients = "\0".join([source, repr(SETS), str(torch.__version__), _processor()])
     name = hashlib.sha256(ingredients.encode()).hexdigest()[:32]
     if name not in _loaded:
-        _loaded[name] = _on_disk(name) or _built(name, source)
+        _loaded[name] = _on_disk(name) or _alone(name, source, of)
     return _loaded[name]
+
+
+def _alone(name: str, source: str, of: str) -> ctypes.CDLL:
+    """Build a library, or wait for another process that does."""
+    try:
+        lock = _file(name).with_name(f".{name}.lock")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        # Nothing is kept, and that is said where it would be.
+        return _built(name, source, of)
+    with system.awaited(lock, "compiling a kernel", PATIENCE):
+        return _on_disk(name) or _built(name, source, of)
 
 
 def _file(name: str) -> Path:
@@ -88,9 +107,20 @@ def _on_disk(name: str) -> ctypes.CDLL | None:
         data = file.read_bytes()
         if _checksum(name, data) != checksum:
             return None
-        return ctypes.CDLL(str(file))
+        library = ctypes.CDLL(str(file))
     except (OSError, ValueError):
         return None
+    _use(file)
+    return library
+
+
+def _use(file: Path) -> None:
+    """Mark a library of the cache folder as in use by this process, and as used now."""
+    with suppress(OSError):
+        handle = os.open(file, os.O_RDONLY)
+        _used.append(handle)
+        system.shared(handle)
+    touch(file)
 
 
 def _checksum(name: str, data: bytes) -> str:
@@ -98,7 +128,7 @@ def _checksum(name: str, data: bytes) -> str:
     return hashlib.sha256(name.encode() + data).hexdigest()
 
 
-def _built(name: str, source: str) -> ctypes.CDLL:
+def _built(name: str, source: str, of: str) -> ctypes.CDLL:
     """Compile a library, and keep it where that can be done and it can be loaded."""
     compiler = compilers()
     if not compiler:
@@ -109,8 +139,11 @@ def _built(name: str, source: str) -> ctypes.CDLL:
     try:
         with tempfile.TemporaryDirectory(prefix="recurra-", ignore_cleanup_errors=True) as folder:
             work = _compiled(compiler, source, Path(folder))
-            copy = _copied(work, name)
-            return _loadable(copy, work)
+            copy = _copied(work, name, of)
+            library = _loadable(copy, work)
+            if copy is not None and copy.exists():
+                _use(copy)
+            return library
     except OSError as error:
         raise Unbuildable(f"nothing can be compiled: {error.strerror or error}") from error
 
@@ -127,7 +160,8 @@ def _loadable(copy: Path | None, work: Path) -> ctypes.CDLL:
             with suppress(OSError):
                 return ctypes.CDLL(str(work))
             # It is no good anywhere, and another process need not try it.
-            for file in (copy, copy.with_suffix(".sha256")):
+            for suffix in (".so", ".sha256", ".json"):
+                file = copy.with_suffix(suffix)
                 with suppress(OSError):
                     file.unlink(missing_ok=True)
         raise Unbuildable(f"a compiled kernel cannot be loaded: {error}") from error
@@ -201,15 +235,22 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             child.kill()
 
 
-def _copied(work: Path, name: str) -> Path | None:
+def _copied(work: Path, name: str, of: str) -> Path | None:
     """Copy a compiled file into the cache folder; return the copy, or nothing if it cannot be."""
     data = work.read_bytes()
+    about = {
+        "of": of,
+        "recurra": recurra.__version__,
+        "torch": str(torch.__version__),
+        "machine": machine(),
+    }
     checksum = _checksum(name, data)
     try:
         file = _file(name)
         file.parent.mkdir(parents=True, exist_ok=True)
         _write(file, data)
         _write(file.with_suffix(".sha256"), checksum.encode())
+        _write(file.with_suffix(".json"), json.dumps(about).encode())
     except OSError as error:
         unkept(error)
         return None

@@ -47,7 +47,7 @@ def _kernels(real: str) -> ctypes.CDLL | None:
     """Return the compiled functions for a C type, or nothing where none can be had."""
     source = (resources.files("recurra.engine") / "scan.c").read_text(encoding="utf-8")
     try:
-        functions = library(f"typedef {real} real;\n{source}")
+        functions = library(f"typedef {real} real;\n{source}", f"scans of {real}")
     except Unbuildable:
         return None
 

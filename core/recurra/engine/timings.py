@@ -19,7 +19,8 @@ from typing import Annotated, Any, TypeAlias
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from recurra.cache import cache_folder, unkept
+from recurra import system
+from recurra.cache import cache_folder, touch, unkept
 from recurra.engine.machine import machine
 from recurra.engine.recurrence import Recurrence
 from recurra.engine.window import Window
@@ -30,6 +31,10 @@ QUIETER = 0.5
 """Share of that use, or less of it, at which it is made again."""
 TIMES = 4
 """How often a measurement is made at most."""
+LOCK = ".lock"
+"""The file by which processes that share a cache folder measure one after the other."""
+PATIENCE = 60.0
+"""Seconds after which another process that measures is waited for no longer."""
 FORMAT = 2
 """Raised when timings that are kept mean nothing to this version any more."""
 
@@ -137,16 +142,43 @@ def _on_disk(
         return measuring()
 
     old = _read(file, question, proved)
+    if old is not None and not _doubtful(old, load):
+        touch(file)
+        return old
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        unkept(error)
+        return measuring()
+    # Two that measured at once would each be what disturbs the other.
+    with system.awaited(file.parent / LOCK, "measuring paths", PATIENCE, in_turn=True):
+        return _measured(file, question, proved, measuring, load)
+
+
+def _doubtful(old: Timings, load: Callable[[], float | None]) -> bool:
+    """Tell whether timings were disturbed, and now there is far less that would."""
+    if not old.disturbed or old.times >= TIMES:
+        return False
+    present = load() or 0.0
+    return present <= QUIETER * old.load
+
+
+def _measured(
+    file: Path,
+    question: Question,
+    proved: list[str],
+    measuring: Callable[[], Timings],
+    load: Callable[[], float | None],
+) -> Timings:
+    """Return the timings of a file, measured now unless another process has done so meanwhile."""
+    old = _read(file, question, proved)
     if old is None:
         fresh = measuring()
         if not fresh.seconds:
             return fresh
         return _write(file, question, proved, fresh, old)
-
-    if not old.disturbed or old.times >= TIMES:
-        return old
-    present = load() or 0.0
-    if present > QUIETER * old.load:
+    if not _doubtful(old, load):
         return old
 
     # Of two measurements the one that was disturbed less is kept; both count.

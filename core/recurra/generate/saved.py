@@ -7,23 +7,19 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from recurra.errors import InputError, Unverified, warn
-from recurra.runs.files import guarded
+from recurra.runs.files import streamed
 
 
 def write(path: Path, about: dict[str, str], tensors: dict[str, Tensor]) -> None:
     """Write tensors and what is said about them. Raises `RunError` (RC053)."""
     about["sha256"] = hash_of(about, tensors)
-    with guarded(path, "or give another path"):
-        try:
-            save_file(tensors, path, metadata=about)
-        except SafetensorError as error:
-            # So it tells of a folder that is not there, or of a full disk.
-            raise OSError(str(error)) from error
+    with streamed(path, binary=True) as file:
+        file.write(save(tensors, metadata=about))
 
 
 def read(path: str | Path, signature: str) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -20,7 +20,10 @@ from recurra.train.events import Observer
 
 
 def go_on(folder: RunFolder, changes: Changes, observer: Observer) -> Run:
-    """Train a run on to its end, with what changes in its task, bit for bit where nothing does."""
+    """Train a run on to its end, with what changes in its task, bit for bit where nothing does.
+
+    Whoever calls this holds the folder (`RunFolder.held`), since before it read the run.
+    """
     resolved = changes.asked
     with blaming(resolved), arithmetic(resolved.task.device):
         if changes:

@@ -100,7 +100,8 @@ def _trained(folder: RunFolder, past: Resolved, observer: Observer) -> tuple[Run
     home = folder.path / NAME
     begun = RunFolder.open(home) if home.is_dir() and any(home.iterdir()) else None
     if begun is not None and _is_whole(begun, past):
-        made = go_on(begun, Changes(begun, past, past), observer)
+        with begun.held():
+            made = go_on(begun, Changes(begun, past, past), observer)
         return made, made.data(past)
     ready = prepared(past)
     return ready.trained(RunFolder.create(folder.path, NAME), observer), ready.data

@@ -37,6 +37,7 @@ class Prepared:
         """Train it in a folder of its own. Raises `RunError`, or `Interrupted`, its state saved."""
         resolved, data, network = self.resolved, self.data, self.network
         with (
+            folder.held(),
             blaming(resolved),
             arithmetic(resolved.task.device),
             sized(resolved, network),

@@ -79,7 +79,8 @@ def tell(observer: Observer, lines: Sequence[str]) -> None:
 def train(run: Run, data: Data, observer: Observer, changes: Changes | None = None) -> Run:
     """Train, then evaluate and generate with the best weights.
 
-    A run that goes on does so from its last checkpoint, with what changes in its task.
+    Whoever calls this holds the folder (`RunFolder.held`). A run that goes on does so from its last
+    checkpoint, with what changes in its task.
     """
     folder, resolved, network = run.folder, run.resolved, run.network
     start = time.perf_counter()
@@ -158,7 +159,6 @@ def _trained(
 
     with (
         listening() as stop_asked,
-        folder.held(),
         seeded(resolved.task.seed, "plugins", device=network.device),
     ):
         trainer = build_trainer(

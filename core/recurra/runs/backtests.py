@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 from recurra import system
 from recurra.errors import InputError
 from recurra.runs import files
-from recurra.runs.folder import next_folder
+from recurra.runs.folder import LOCK, next_folder
 from recurra.runs.records import Hash, Model, damaged, reading
 
 RECORD = "backtest.json"
@@ -138,7 +138,9 @@ class BacktestFolder:
     def held(self) -> Iterator[None]:
         """Keep every other process from going on with it meanwhile. Raises `InputError` (RC055)."""
         try:
-            with system.locked(self.path / "task.toml"):
+            with system.locked(self.path / LOCK):
+                # Another process may have made some folds since it was opened.
+                self.asked = self.open(self.path).asked
                 yield
         except system.Held as error:
             fact = f"another process goes on with {self.path}"

@@ -257,19 +257,23 @@ class Checkpoints:
         Raises `InputError` (RC051) if there is none, `RunError` (RC052) if a file is missing or
         changed.
         """
-        index = self._index()
-        if index is None:
-            fact = f"{self.path.parent} has no whole checkpoint"
-            cure = "the run stopped before its first one: run the task again"
-            raise InputError.of("RC051", fact, cure=cure)
+        while True:
+            index = self._index()
+            if index is None:
+                fact = f"{self.path.parent} has no whole checkpoint"
+                cure = "the run stopped before its first one: run the task again"
+                raise InputError.of("RC051", fact, cure=cure)
 
-        step = self._step(index, which)
-        try:
-            return self._read(index, step)
-        except RunError as error:
-            others = [other for other in index.every() if other != step]
-            problems = [self._offering(index, others, problem) for problem in error.problems]
-            raise RunError(problems) from error
+            step = self._step(index, which)
+            try:
+                return self._read(index, step)
+            except RunError as error:
+                if self._index() != index:
+                    # A training that goes on has put another in its place meanwhile.
+                    continue
+                others = [other for other in index.every() if other != step]
+                problems = [self._offering(index, others, problem) for problem in error.problems]
+                raise RunError(problems) from error
 
     def _step(self, index: Index, which: str | int) -> int:
         """Return the step of a checkpoint. Raises `InputError` (RC051) if there is none of it."""

@@ -30,6 +30,13 @@ LEFT = ("checkpoints", "environment.json", "plugins.json", "data.json")
 """What tells a run, damaged as it may be, from a folder in which somebody keeps a task."""
 
 
+LOCK = ".lock"
+"""The file by which a run is kept from other processes.
+
+It is none that is written anew: a lock stays with the old one.
+"""
+
+
 class RunFolder:
     """A run's folder.
 
@@ -86,7 +93,7 @@ class RunFolder:
         Raises `InputError` (RC055) if one does.
         """
         try:
-            with system.locked(self.path / "task.toml"):
+            with system.locked(self.path / LOCK):
                 yield
         except system.Held as error:
             fact = f"{self.path} is being trained by another process"

@@ -281,6 +281,9 @@ class Records:
             with reading(path):
                 digest = files.digest(path)
             if digest not in recorded[name]:
+                if self.hashes() != recorded:
+                    # It was amended while it was looked at.
+                    return self.verify()
                 cure = _cure(self.folder, name)
                 raise damaged(path, "its hash is not the recorded one", cure)
         return True

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeGuard
 
 import recurra
+from recurra import system
 from recurra.catalog import Entry
 from recurra.errors import InputError
 from recurra.runs.files import read_json, write_json
@@ -71,8 +72,7 @@ def write(entry: Entry, report: Report) -> Path:
     failed = [one.id for one in report.records if one.verdict in ("FAIL", "XPASS", "ERROR")]
     waived = [one.id for one in report.records if one.verdict == "WAIVED"]
     sources = {module: _digest(file) for module, file in sorted(_sources(entry).items())}
-    certificates = _read(path)
-    certificates[_key(entry)] = {
+    given = {
         "suite": report.suite,
         "level": report.level,
         "recurra": recurra.__version__,
@@ -83,7 +83,10 @@ def write(entry: Entry, report: Report) -> Path:
         "declared": _declared(entry),
         "sources": sources,
     }
-    write_json(path, dict(sorted(certificates.items())))
+    # The file is that of all components beside each other, which others may certify meanwhile.
+    with system.awaited(path.with_name(f".{FILE}.lock"), "writing a certificate", in_turn=True):
+        certificates = _read(path) | {_key(entry): given}
+        write_json(path, dict(sorted(certificates.items())))
     return path
 
 

@@ -235,7 +235,8 @@ def _compile(cell: Recurrence, dtype: torch.dtype) -> Compiled:
 
     double = dtype == torch.float64
     source = typed(loop_kernel.source, double)
-    return Compiled(planned, loop_kernel, library(source), double)
+    of = f"{type(cell).__module__}:{type(cell).__qualname__} {type_text(dtype)}"
+    return Compiled(planned, loop_kernel, library(source, of), double)
 
 
 def _watched() -> bool:

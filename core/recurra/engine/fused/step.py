@@ -92,7 +92,7 @@ class Step:
                 raise Unsupported(f"a table of all its inputs is larger than {LARGEST >> 20} MiB")
 
         double = self.dtype == torch.float64
-        self.library = library(typed(self.kernel.source, double))
+        self.library = library(typed(self.kernel.source, double), "steps of generation")
         self.tools = tools(double)
         self.function = bound(self.library.forward)
         self.layout = self.kernel.layouts[0]

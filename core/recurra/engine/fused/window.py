@@ -36,7 +36,7 @@ They do so where there are fewer rows than threads.
 def tools(double: bool) -> Any:
     """Return pointers to the products of a type. Raises `Unbuildable`."""
     source = "\n".join([ground(), ground("product.h")])
-    products = library(typed(source, double))
+    products = library(typed(source, double), "products of matrices")
     product = ctypes.cast(products.product, ctypes.c_void_p)
     pack = ctypes.cast(products.pack, ctypes.c_void_p)
     return (ctypes.c_void_p * 2)(product.value, pack.value)
