@@ -234,6 +234,10 @@ class RecurraError(Exception):
         self.problems: tuple[Problem, ...] = tuple(sorted(listed, key=Problem.order))
         super().__init__("\n\n".join(problem.render() for problem in self.problems))
 
+    def __reduce__(self) -> tuple[type[Self], tuple[tuple[Problem, ...]]]:
+        """Say how it passes from one process to another."""
+        return type(self), (self.problems,)
+
     @classmethod
     def of(cls, code: str, fact: str, **details: Any) -> Self:
         """Build an error of one problem; `details` are the other fields of `Problem`."""

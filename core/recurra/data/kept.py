@@ -143,22 +143,41 @@ def _moved(work: Path, target: Path) -> Opened:
     What is damaged is taken from its place; a whole one that another process has put there
     meanwhile stays, and is taken. Raises `OSError` where neither can be.
     """
+    # It is opened before: another process may take it away as soon as it has a name.
+    own = _open(work) if os.name == "posix" else None
     refusal: OSError | None = None
     for again in range(TRIES):
         try:
-            if work.exists():
-                _aside(target, work)
-                system.replace(work, target)
+            _aside(target, work)
+            system.replace(work, target)
+            refusal = None
         except OSError as error:
             refusal = error
+        if refusal is None and own is not None:
+            return _called(own, target)
         opened = _open(target)
         if opened is not None:
             return opened
-        if refusal is not None and refusal.errno not in OCCUPIED:
+        if refusal is None or refusal.errno not in OCCUPIED:
             break
         # Two that replace the same damaged one come in between each other.
         time.sleep(0.01 * again)
     raise refusal or OSError(errno.EIO, "what was written is not what is read")
+
+
+def _called(opened: Opened, target: Path) -> Opened:
+    """Let what was opened before it had its name be called by it."""
+    store = opened.store
+    stores: list[Store | None] = [store]
+    if store.tags is not None:
+        stores.append(store.tags.codes)
+    if store.covariates is not None:
+        stores.append(store.covariates.steps)
+    for each in stores:
+        values: Any = each and each.values
+        if isinstance(values, np.memmap):
+            values.filename = str(target / Path(str(values.filename)).name)
+    return opened
 
 
 def _aside(target: Path, work: Path) -> None:

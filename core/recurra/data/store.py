@@ -158,22 +158,27 @@ class Store:
             read = row if present == count else row[:present]
             file.seek(start * width)
             if file.readinto(read) != present * width:
-                fact = f"{file.name} has become shorter than it was"
+                fact = f"{self._name} has become shorter than it was"
                 raise InputError.of("RC044", fact, cure="run it again")
             if present < count:
                 row[present:] = row[present - 1]
 
         if self.symbols and int(spans.max()) >= self.symbols:
             # The damage lies beyond what is looked at on opening.
-            folder = Path(str(self._file.name)).parent
-            fact = f"{self._file.name} holds an id that stands for no symbol"
+            folder = Path(self._name).parent
+            fact = f"{self._name} holds an id that stands for no symbol"
             cure = f"delete {folder}: the corpus is then encoded anew"
             raise InputError.of("RC044", fact, cure=cure)
         return spans
 
+    @property
+    def _name(self) -> str:
+        """Where the file of a mapped corpus is."""
+        return str(self.values.filename)  # type: ignore[attr-defined]
+
     @cached_property
     def _file(self) -> FileIO:
-        file = FileIO(str(self.values.filename))  # type: ignore[attr-defined]
+        file = FileIO(self._name)
         finalize(self, file.close)
         return file
 

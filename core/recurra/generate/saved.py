@@ -28,9 +28,7 @@ def read(path: str | Path, signature: str) -> tuple[dict[str, str], dict[str, Te
     Raises `InputError` (RC054); warns (`Unverified`) where it has no hash.
     """
     try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about, tensors = _contents(Path(path))
     except Exception as error:
         # A file that is none of ours may lead safetensors to anything.
         raise InputError.of("RC054", f"{path} is not a saved state: {error}") from error
@@ -43,6 +41,19 @@ def read(path: str | Path, signature: str) -> tuple[dict[str, str], dict[str, Te
         text = f"{path} holds no hash, as states of before: it is restored unverified"
         warn(text, Unverified)
     return about, tensors
+
+
+def _contents(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return what a file holds, also where another takes its place meanwhile."""
+    while True:
+        # It is opened for its heading, and again for its tensors.
+        before = path.stat()
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        after = path.stat()
+        if (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns):
+            return about, tensors
 
 
 def bytes_of(tensor: Tensor) -> bytes:

@@ -162,6 +162,7 @@ def backtest(folder: BacktestFolder, task: Task, observer: Observer) -> Backtest
     start = time.perf_counter()
     # One model may be for all folds, and reads what was made in the first.
     with folder.held(), passing():
+        folder.read_again()
         for fold in range(1, task.plan.folds + 1):
             if folder.forecasts(fold) is None:
                 of_fold = passing() if folder.asked.retrain else nullcontext()

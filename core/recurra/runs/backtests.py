@@ -139,12 +139,14 @@ class BacktestFolder:
         """Keep every other process from going on with it meanwhile. Raises `InputError` (RC055)."""
         try:
             with system.locked(self.path / LOCK):
-                # Another process may have made some folds since it was opened.
-                self.asked = self.open(self.path).asked
                 yield
         except system.Held as error:
             fact = f"another process goes on with {self.path}"
             raise InputError.of("RC055", fact, cure="wait for it to end") from error
+
+    def read_again(self) -> None:
+        """Learn which folds are done, which another process may have made. Raises `RunError`."""
+        self.asked = self.open(self.path).asked
 
     def home(self, fold: int) -> tuple[Path, str]:
         """Return in which folder the runs of a fold lie, and under what name."""
