@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from recurra.data.marks import Marked
 from recurra.errors import RunError
 from recurra.job.build import build_network
 from recurra.job.data import load_data
+from recurra.job.results import figures
 from recurra.resolve import resolve
 from recurra.train.errors import Errors
 from recurra.train.evaluate import cold_and_warm, complete, dealt, evaluate, evenly
@@ -27,7 +29,7 @@ from recurra.world import World
 
 PANEL = [[float((7 * at * (row + 3) + row) % 11 - 4) for at in range(9 + row)] for row in range(7)]
 TABLE = [[[value, 5 - value] for value in row] for row in PANEL]
-HORIZON = {"target": {"kind": "horizon", "length": 3}, "generation.length": 0}
+HORIZON = {"target": {"kind": "horizon", "length": 3}, "generation.length": 3}
 QUANTITIES = {
     "target": {"kind": "value"},
     "source.labels": [[float(at % 5), float(-at)] for at in range(24)],
@@ -56,16 +58,28 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any, Any]]:
     """The data and the network of each kind of task."""
     made = {}
     for name, (text, changes) in KINDS.items():
         folder = tmp_path_factory.mktemp("task")
-        own = {"device.kind": "cpu", "device.precision": "float64", **changes}
+        own = {
+            "device.kind": "cpu",
+            "device.precision": "float64",
+            "device.path": "eager",
+            **changes,
+        }
         resolved = resolve(write(folder, text), own)
         data = load_data(resolved)
-        made[name] = data, build_network(resolved, data.width, answers=data.answers.size)[0]
+        network, _ = build_network(resolved, data.width, answers=data.answers.size)
+        made[name] = resolved, data, network
     return made
+
+
+def told(resolved: Any, data: Any, network: Any) -> Any:
+    """Return the figures that the end of a run has, with its baselines and its verdict."""
+    found = figures(resolved.task, data, copy.deepcopy(network), data.held_out())
+    return found
 
 
 def measured(data: Any, network: Any, shape: tuple[int, int], world: World) -> Any:
@@ -112,18 +126,40 @@ def close(found: Any, wanted: Any) -> None:
     cut=st.booleans(),
 )
 def test_several_measure_what_one_does(
-    built: dict[str, tuple[Any, Any]], kind: str, size: int, rows: int, window: int, cut: bool
+    built: dict[str, tuple[Any, Any, Any]], kind: str, size: int, rows: int, window: int, cut: bool
 ) -> None:
     """Every figure, by column and by step too, is that of one process, and the same bits in all;
     some may have nothing to measure.
     """
-    data, network = built[kind]
+    _, data, network = built[kind]
     with pytest.MonkeyPatch.context() as patch:
         if cut:
             patch.setattr(segments, "SEGMENT", 7)
             patch.setattr(segments, "CONTEXT", 5)
         wanted = measured(data, network, (rows, window), World())
         found = side_by_side(size, lambda world: measured(data, network, (rows, window), world))
+    for one in found:
+        assert repr(one) == repr(found[0])
+    close(found[0], wanted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_tell_what_one_does(built: dict[str, tuple[Any, Any, Any]], kind: str) -> None:
+    """All that is told at the end of a run is that of one process: baselines, which are measured
+    once, forecasts and their figures, what is answered worst, and the verdict.
+    """
+    resolved, data, network = built[kind]
+    asked = []
+
+    class Counting(type(data.target)):  # type: ignore[misc]
+        def baselines(self, train: Any, held: Any) -> Any:
+            asked.append(kind)
+            return super().baselines(train, held)
+
+    wanted = told(resolved, data, network)
+    counted = replace(data, target=Counting(data.target.options))
+    found = side_by_side(3, lambda world: told(resolved, counted, network))
+    assert len(asked) == 1
     for one in found:
         assert repr(one) == repr(found[0])
     close(found[0], wanted)
@@ -146,12 +182,12 @@ def with_a_loner(tally: Tally) -> Tally:
 
 @pytest.mark.parametrize("kind", ["prose", "labels"])
 def test_what_does_not_merge_is_measured_by_the_first(
-    built: dict[str, tuple[Any, Any]], kind: str
+    built: dict[str, tuple[Any, Any, Any]], kind: str
 ) -> None:
     """One that adds in a way of its own is not merged by what it inherits: the first process has
     the figures of one alone, and the others have none to disagree with.
     """
-    data, network = built[kind]
+    _, data, network = built[kind]
     split = data.splits["train"]
 
     def work(world: World) -> Any:
@@ -164,9 +200,9 @@ def test_what_does_not_merge_is_measured_by_the_first(
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_where_one_fails_all_do(built: dict[str, tuple[Any, Any]], failing: int) -> None:
+def test_where_one_fails_all_do(built: dict[str, tuple[Any, Any, Any]], failing: int) -> None:
     """What goes wrong in one process is raised in each, and none waits for it."""
-    data, network = built["labels"]
+    _, data, network = built["labels"]
     raised = {}
 
     def work(world: World) -> None:

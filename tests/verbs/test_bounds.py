@@ -52,7 +52,7 @@ def test_a_sample_of_series_is_drawn_over_all_and_said(
     changes = {"sequence.split": [2, 0, 40], "generation.length": 1}
     whole = found(tmp_path, many(42), changes)["forecast"]
     assert whole["series"] == whole["of_series"] == 40 and whole["notes"] == []
-    monkeypatch.setattr(forecasts.forecast, "__defaults__", (10, None))
+    monkeypatch.setattr(forecasts.foreseen, "__defaults__", (10, None))
     some = found(tmp_path, many(42), changes)["forecast"]
     assert (some["series"], some["of_series"]) == (10, 40)
     assert "10 of 40 series" in some["notes"][0]

@@ -16,9 +16,9 @@ from trials import about, write
 import recurra
 from recurra.cli import show
 from recurra.generate.session import Session
+from recurra.job import forecasts
 from recurra.job.build import build_network
 from recurra.job.data import load_data
-from recurra.job.forecasts import forecast
 from recurra.resolve import resolve
 from recurra.train.errors import Errors
 
@@ -26,6 +26,12 @@ OF_STEP = 3
 """Steps that are forecast."""
 OF_OTHERS = {"mean of all", "drift in logs", "seasonal drift in logs"}
 """Rules that hang on other series, or on a unit."""
+
+
+def forecast(data: Any, network: Any, split: Any, horizon: int, season: int) -> Any:
+    """Return the figures of the forecasts of a split, if there are any."""
+    made = forecasts.foreseen(data, network, split, horizon)
+    return made and forecasts.forecast(data, split, horizon, season, made)
 
 
 def panel(tmp: Path, rows: list[Any], **changes: Any) -> Any:

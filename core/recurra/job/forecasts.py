@@ -15,14 +15,15 @@ from recurra.data.covariate_vocabulary import Rows
 from recurra.data.splits import SCORED, Split, SplitName, called, sampled
 from recurra.data.store import Ints
 from recurra.generate.abreast import Start
-from recurra.generate.foretold import Intervals, foretold
+from recurra.generate.foretold import Foretold, Intervals, foretold
 from recurra.generate.session import Session
 from recurra.job.figures import Column, Columns, Forecast, Stamped
-from recurra.job.interval_figures import Beside
+from recurra.job.interval_figures import Beside, measured
 from recurra.job.scores import ForecastScores
 from recurra.model.network import Network
 from recurra.train import series as rules
 from recurra.train.errors import Errors, Term
+from recurra.world import world
 
 if TYPE_CHECKING:
     from recurra.job.data import Data
@@ -65,44 +66,73 @@ class Begun(NamedTuple):
         return session.feed_ids(history, beside)
 
 
-def forecast(
+class Foreseen(NamedTuple):
+    """The series of a split that are forecast, of so many in `total`, and what is told of each."""
+
+    begun: list[Begun]
+    total: int
+    told: list[Foretold]
+
+
+def foreseen(
     data: Data,
     network: Network,
     name: SplitName,
     horizon: int,
-    season: int,
     limit: int = FORECAST,
     intervals: Intervals | None = None,
-) -> Forecast | None:
+) -> Foreseen | None:
     """Forecast what follows the history of each series; nothing but the forecast is fed back.
 
-    Of more than `limit` series those are forecast that lie evenly over all. Where there are
-    `intervals`, they are measured too.
+    Of more than `limit` series those are forecast that lie evenly over all. Of several processes
+    each forecasts its share, and has all.
     """
     begun, total = history_and_future(data, name, horizon, limit) if horizon else ([], 0)
     if not begun:
         return None
+    here = world()
+
+    def own() -> list[Foretold]:
+        return list(
+            foretold(
+                network,
+                data.vocabulary,
+                (series.start for series in begun[here.part(len(begun))]),
+                max(len(series.future) for series in begun),
+                data.reader.outlook,
+                data.covariates,
+                None if intervals is None else measured(intervals),
+            )
+        )
+
+    parts = here.gathered(here.together(own))
+    return Foreseen(begun, total, [each for part in parts for each in part])
+
+
+def forecast(
+    data: Data,
+    name: SplitName,
+    horizon: int,
+    season: int,
+    made: Foreseen,
+    intervals: Intervals | None = None,
+) -> Forecast:
+    """Return the figures of forecasts, beside what each rule says after the same history.
+
+    Where there are `intervals`, they are measured too.
+    """
+    begun, total, told_of = made
     steps = [len(series.future) for series in begun]
     histories = [series.history for series in begun]
     own_guesses = rules.forecasts(histories, steps, season, _mean_of_all(data))
     counts = Counter(rule for guessed in own_guesses for rule in guessed)
     guesses = rules.completed(own_guesses, season)
 
-    # Each series is read once, and compared with what each rule says after the same history.
     scales = _scales(data, begun, season)
     scores = ForecastScores(scales, max(steps))
     predictions: list[NDArray[np.float64]] = []
     spreads = Beside(intervals, max(steps))
-    made = foretold(
-        network,
-        data.vocabulary,
-        (series.start for series in begun),
-        max(steps),
-        data.reader.outlook,
-        data.covariates,
-        spreads.intervals,
-    )
-    for row, (series, ahead) in enumerate(zip(begun, made, strict=True)):
+    for row, (series, ahead) in enumerate(zip(begun, told_of, strict=True)):
         predicted = np.full(series.future.shape, np.nan)
         told = ahead.points[: len(predicted)]
         predicted[: len(told)] = told

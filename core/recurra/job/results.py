@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from torch import Tensor
 
-from recurra.contracts.loss import Loss
 from recurra.contracts.metric import LOSS, ColumnSums, Metrics, StepSums, Sums
 from recurra.contracts.source import OF_STEPS
 from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.batches import Whole
 from recurra.data.marks import Marked
 from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
 from recurra.data.splits import SCORED, Split, SplitName, called, sampled
@@ -30,22 +26,20 @@ from recurra.job.figures import (
     Detail,
     Figures,
     Measured,
-    Said,
     SplitFigures,
     Verdict,
-    Wrong,
 )
-from recurra.job.forecasts import by_column
+from recurra.job.forecasts import Foreseen, by_column
 from recurra.job.tagged import tagged
+from recurra.job.worst import WRONG, FarthestOff, MostWrong
 from recurra.model.network import Network
 from recurra.resolved import Resolved
 from recurra.spec.tables import Expect, Task
 from recurra.train.evaluate import Completed, cold_and_warm, complete, evaluate
 from recurra.train.metrics import Distance, Tally, known
 from recurra.train.spread import levels_of
+from recurra.world import world
 
-MOST_WRONG = 5
-"""Sequences that are named whose answer the network thought least likely."""
 ALIKE = 1e-3
 """The share of an error by which another must be smaller to be better."""
 COMPLETED = 5
@@ -65,12 +59,48 @@ def figures(
 
     That has `intervals`, where there are such.
     With carry, the metrics say too what the first steps cost from a fresh state, `cold`, and in the
-    midst, `warm`.
+    midst, `warm`. Of several processes each measures its share, and all have the same figures.
     """
-    split, target = data.splits[name], data.target
-    wrong = WRONG[data.answers.yields](network.loss)
-    tally = evaluate(network, data.reader, split, data.tally(name), watch=wrong.look)
-    completions = _completed(data, network, split, tally)
+    here, split = world(), data.splits[name]
+    tally, wrong = data.tally(name), WRONG[data.answers.yields](network.loss)
+    evaluate(network, data.reader, split, tally, watch=wrong.look, world=here)
+    foreseen = None
+    if data.target.generates:
+        foreseen = data.elements.foreseen(task, data, network, name, intervals)
+    made = _Made(
+        tally,
+        wrong.joined(here),
+        _completed(data, network, split, tally),
+        foreseen,
+        _beginnings(data, network, split) if task.sequence.carry else None,
+    )
+    # Baselines are measured once, and every process has the figures of the first.
+    return here.alone(lambda: _told(task, data, network, name, made, intervals))
+
+
+class _Made(NamedTuple):
+    """What the network has made of a split: sums, what it did worst, its answers and forecasts.
+
+    What the first steps cost comes with the places where that was measured.
+    """
+
+    tally: Tally
+    wrong: MostWrong | FarthestOff
+    completions: list[Completion]
+    foreseen: Foreseen | None
+    beginnings: tuple[Metrics, Beginnings] | None
+
+
+def _told(
+    task: Task,
+    data: Data,
+    network: Network,
+    name: SplitName,
+    made: _Made,
+    intervals: Intervals | None,
+) -> Figures:
+    """Return the figures of what the network has made of a split, beside the baselines."""
+    split, target, tally = data.splits[name], data.target, made.tally
     sides = held.compared(data, name)
     rules = target.baselines(*sides) if sides else {}
     # A metric of a plugin may say anything: only the keys of the core are known.
@@ -92,9 +122,9 @@ def figures(
         **detail,
     }
     if split.whole:
-        measured["most_wrong"] = wrong.listed(data)
-    if completions:
-        measured["completions"] = completions
+        measured["most_wrong"] = made.wrong.listed(data)
+    if made.completions:
+        measured["completions"] = made.completions
     if data.store.tags is not None:
         measured["tagged"] = tagged(data, network, name)
 
@@ -107,15 +137,15 @@ def figures(
     judged: Measured = measured
     if target.generates:
         scores = Scores(tally, rules)
-        judged = data.elements.judged(task, data, network, measured, scores, intervals)
+        judged = data.elements.judged(task, data, measured, scores, made.foreseen, intervals)
     series = 1 if data.scales is None else len(data.scales.starts)
     said = verdict(target, type(data.answers), judged, series, held.trained_on(data, name))
     if target.generates:
         said["verdict"] += data.elements.learned(data)
 
     carried: Carried = {}
-    if task.sequence.carry:
-        costs, beginnings = _beginnings(data, network, split)
+    if made.beginnings is not None:
+        costs, beginnings = made.beginnings
         if beginnings["places"]:
             measured["metrics"] |= costs
             said["verdict"] += _cold(data, costs, task.sequence.restart)
@@ -148,8 +178,10 @@ def _completed(data: Data, network: Network, split: Split, tally: Tally) -> list
             }
         )
 
-    complete(network, data.store, split, tally, marks, data.limit, watch=look)
-    return shown
+    here = world()
+    complete(network, data.store, split, tally, marks, data.limit, watch=look, world=here)
+    every = [each for part in here.gathered(shown) for each in part]
+    return sorted(every, key=lambda each: each["sequence"])
 
 
 def _metrics(sums: Metrics | Sums) -> Metrics:
@@ -171,105 +203,8 @@ def _beginnings(data: Data, network: Network, split: Split) -> tuple[Metrics, Be
     key = data.answer_elements.cost
     if key not in known(data.target, type(data.answers), levels_of(network.loss)):
         key = LOSS.name
-    costs, places = cold_and_warm(network, data.reader, split, data.tally, key)
+    costs, places = cold_and_warm(network, data.reader, split, data.tally, key, world=world())
     return costs, {"places": places, "steps": OPENING, "before": CONTEXT}
-
-
-class Miss(NamedTuple):
-    """A sequence that was answered wrongly, and the chance that the right answer was given.
-
-    Its `row` is its place in the data; the answers are ids.
-    """
-
-    chance: float
-    row: int
-    came: int
-    predicted: int
-
-
-class Far(NamedTuple):
-    """A sequence, how far its numbers lie from those that came, and these, scaled.
-
-    Its `row` is its place in the data.
-    """
-
-    away: float
-    row: int
-    predicted: list[float]
-
-
-class FarthestOff:
-    """The sequences whose numbers lie farthest from what the network says, scaled, of all shown."""
-
-    def __init__(self, loss: Loss[Any]) -> None:
-        self.loss = loss
-        self.rows: list[Far] = []
-
-    def look(self, batch: Whole, output: Tensor) -> None:
-        """Take note of those that are farthest off."""
-        point = self.loss.point(output).double()
-        answers = batch.y.double()
-        away = (point - answers).square().sum(dim=-1)
-        columns = (away, batch.rows, point)
-        rows = map(Far, *(column.tolist() for column in columns))
-        self.rows = heapq.nlargest(MOST_WRONG, [*self.rows, *rows])
-
-    def listed(self, data: Data) -> list[Wrong]:
-        """Return where they stand, what came and what was answered, in the data's own units."""
-        labels = data.reader.labels
-        assert labels is not None, "whole sequences are asked"
-        return [
-            {
-                "sequence": far.row + 1,
-                "came": _own(data, labels[far.row]),
-                "predicted": _own(data, far.predicted),
-            }
-            for far in self.rows
-        ]
-
-
-class MostWrong:
-    """The sequences whose answer the network gave the least chance, of all that it is shown."""
-
-    def __init__(self, loss: Loss[Any]) -> None:
-        self.loss = loss
-        self.misses: list[Miss] = []
-
-    def look(self, batch: Whole, output: Tensor) -> None:
-        """Take note of those that were answered wrongly."""
-        point = self.loss.point(output)
-        chances = point.double().softmax(dim=-1)
-        of_what_came = chances.gather(1, batch.y[:, None])[:, 0]
-        columns = (of_what_came, batch.rows, batch.y, point.argmax(dim=-1))
-        answers = map(Miss, *(column.tolist() for column in columns))
-        misses = [answer for answer in answers if answer.came != answer.predicted]
-        self.misses = heapq.nsmallest(MOST_WRONG, self.misses + misses)
-
-    def listed(self, data: Data) -> list[Wrong]:
-        """Return where they stand, and what was answered; the first sequence has number 1."""
-        name = data.answers.symbol
-        return [
-            {
-                "sequence": miss.row + 1,
-                "came": name(miss.came),
-                "predicted": name(miss.predicted),
-                "chance": miss.chance,
-            }
-            for miss in self.misses
-        ]
-
-
-def _own(data: Data, scaled: Any) -> Said:
-    """Return the numbers that answer a sequence, in the data's own units; one alone is no list."""
-    numbers: list[float] = data.answers.decode(np.array([scaled]))[0].tolist()
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
-WRONG: dict[str, type[MostWrong] | type[FarthestOff]] = {
-    "symbols": MostWrong,
-    "numbers": FarthestOff,
-}
-"""What looks for the worst answers to whole sequences, by what these are."""
 
 
 def _unseen(data: Data, name: SplitName) -> list[str]:

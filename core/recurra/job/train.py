@@ -41,6 +41,7 @@ from recurra.train.events import (
 from recurra.train.interrupt import Request, listening
 from recurra.train.loop import Trainer
 from recurra.train.metrics import free_figures
+from recurra.world import world
 
 SAMPLE = 200
 """Elements generated at each validation, at most."""
@@ -141,10 +142,12 @@ def _trained(
     free = free_figures(data.target, type(answers))
 
     def validate() -> Metrics:
-        tally = evaluate(network, data.reader, validation, data.tally("validation"))
+        here, tally = world(), data.tally("validation")
+        evaluate(network, data.reader, validation, tally, world=here)
         if monitor in free and isinstance(answers, Marked):
-            complete(network, data.store, validation, tally, answers.marks, data.limit)
-        return tally.values()
+            marks, limit = answers.marks, data.limit
+            complete(network, data.store, validation, tally, marks, limit, world=here)
+        return here.told(tally.values())
 
     def sample() -> str:
         if not data.target.generates:

@@ -32,6 +32,7 @@ from recurra.train.metrics import Tally
 
 if TYPE_CHECKING:
     from recurra.job.data import Data
+    from recurra.job.forecasts import Foreseen
 
 Counts = tuple[list[str], NDArray[np.int64]]
 """The names of answers that are symbols, and how often each comes in training."""
@@ -209,18 +210,32 @@ class Elements(Protocol):
 
     # a trained run
 
-    def judged(
+    def foreseen(
         self,
         task: Task,
         data: Data,
         network: Network,
+        name: SplitName,
+        intervals: Intervals | None,
+    ) -> Foreseen | None:
+        """Return forecasts of the series of a split, with `intervals`, if it has such.
+
+        Of several processes each makes its share, and has all.
+        """
+        return None
+
+    def judged(
+        self,
+        task: Task,
+        data: Data,
         figures: SplitFigures,
         scores: Scores,
+        foreseen: Foreseen | None,
         intervals: Intervals | None,
     ) -> Measured:
         """Add to the figures what is said of these alone; return what the verdict is about.
 
-        A forecast has the `intervals` that are asked for.
+        That is what was `foreseen`, if anything was, with the `intervals` that are asked for.
         """
 
     def learned(self, data: Data) -> str:

@@ -25,6 +25,7 @@ from recurra.generate.session import Session
 from recurra.job import forecasts, lacking, scan
 from recurra.job.answers import Answer
 from recurra.job.figures import Measured, SplitFigures
+from recurra.job.forecasts import Foreseen
 from recurra.job.report import NumberVocabulary, Quantified
 from recurra.model.network import Network
 from recurra.resolved import Resolved
@@ -190,13 +191,28 @@ class Numbers(Elements):
             fact = f"nothing can go on from the prompt: {error.problems[0].fact}"
             raise InputError.of("RC080", fact, key="generation.prompt") from error
 
-    def judged(
+    def foreseen(
         self,
         task: Task,
         data: Data,
         network: Network,
+        name: SplitName,
+        intervals: Intervals | None,
+    ) -> Foreseen | None:
+        """Return forecasts of the series, but of what the network was trained on."""
+        # On what it was trained on, a forecast would say little.
+        if name == "train" and not data.beside:
+            return None
+        horizon = task.generation.length
+        return forecasts.foreseen(data, network, name, horizon, intervals=intervals)
+
+    def judged(
+        self,
+        task: Task,
+        data: Data,
         figures: SplitFigures,
         scores: Scores,
+        foreseen: Foreseen | None,
         intervals: Intervals | None,
     ) -> Measured:
         """Add the figures of each column, notes and the forecast.
@@ -225,14 +241,12 @@ class Numbers(Elements):
                 f"what is generated goes on from the last {TAIL:,} steps of the last series"
             )
 
-        # On what it was trained on, a forecast would say little.
         horizon = task.generation.length
-        if (name == "train" and not data.beside) or not horizon:
+        if foreseen is None:
+            if horizon and (name != "train" or data.beside):
+                notes += forecasts.left_out(data, name, 0)
             return figures
-        forecast = forecasts.forecast(data, network, name, horizon, season, intervals=intervals)
-        if forecast is None:
-            notes += forecasts.left_out(data, name, 0)
-            return figures
+        forecast = forecasts.forecast(data, name, horizon, season, foreseen, intervals)
         figures["forecast"] = forecast
         return forecast
 

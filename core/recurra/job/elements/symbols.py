@@ -26,12 +26,12 @@ from recurra.generate.session import Session
 from recurra.job.answers import Answer
 from recurra.job.figures import Measured, SplitFigures
 from recurra.job.report import Classes, SymbolVocabulary
-from recurra.model.network import Network
 from recurra.resolved import Resolved
 from recurra.spec.tables import IDLE, Task
 
 if TYPE_CHECKING:
     from recurra.job.data import Data
+    from recurra.job.forecasts import Foreseen
 
 from recurra.job.elements.base import (
     FEW,
@@ -161,9 +161,9 @@ class Symbols(Elements):
         self,
         task: Task,
         data: Data,
-        network: Network,
         figures: SplitFigures,
         scores: Scores,
+        foreseen: Foreseen | None,
         intervals: Intervals | None,
     ) -> Measured:
         """Return the figures themselves."""
