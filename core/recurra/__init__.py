@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from recurra.train.events import Observer
     from recurra.train.metrics import Accuracy, Distance, Likelihood
     from recurra.train.series import series_rules
-    from recurra.verbs import backtest, bundle, check, load, resume, run
+    from recurra.verbs import backtest, bundle, check, load, reproduce, resume, run
 
 _HOME = {
     "Field": "pydantic",
@@ -138,6 +138,7 @@ _HOME = {
     "bundle": "recurra.verbs",
     "check": "recurra.verbs",
     "load": "recurra.verbs",
+    "reproduce": "recurra.verbs",
     "resume": "recurra.verbs",
     "run": "recurra.verbs",
 }
@@ -209,6 +210,7 @@ __all__ = [
     "load",
     "ngram_rules",
     "progress",
+    "reproduce",
     "resume",
     "run",
     "series_rules",

@@ -16,7 +16,6 @@ from recurra.generate.levels import parsed
 from recurra.job.again import go_on
 from recurra.job.backtest import Backtest
 from recurra.job.backtest import backtest as rolled
-from recurra.job.build import build_network, coming_of
 from recurra.job.bundling import bundle as bundled
 from recurra.job.changes import changed
 from recurra.job.data import Data, load_data
@@ -24,16 +23,10 @@ from recurra.job.folds import Plan
 from recurra.job.frame import form_of, model_column
 from recurra.job.fresh import Prepared, prepared
 from recurra.job.intervals import with_levels
-from recurra.job.reopen import (
-    fill,
-    learned_answers,
-    learned_covariates,
-    learned_vocabulary,
-    recorded_paths,
-    relearn,
-    resolved_again,
-)
+from recurra.job.opening import opened
 from recurra.job.report import Report
+from recurra.job.reproducing import TOLERANCE, Reproduction
+from recurra.job.reproducing import reproduce as reproduced
 from recurra.job.results import check_bands
 from recurra.job.rolling import (
     backtest_of_run,
@@ -371,34 +364,7 @@ def load(path: str | PathLike[str], which: str | int = "best", *, trust: bool = 
     else:
         which = arguments.whole("checkpoint", which)
     folder = RunFolder.open(arguments.path("run", path))
-    checkpoint = folder.checkpoints.load(which)
-    verified = folder.records.verify()
-    warn_of_others(folder)
-    check_trusted(folder, arguments.flag("trust", trust))
-    resolved = resolved_again(folder)
-
-    with blaming(resolved), arithmetic(resolved.task.device):
-        # What the run has learned is read from its folder: the data may be gone.
-        vocabulary = learned_vocabulary(folder, resolved, verified)
-        recorded = recorded_paths(folder, resolved)
-        answers = learned_answers(folder, resolved, vocabulary)
-        covariates = learned_covariates(folder, resolved, vocabulary)
-
-        width = vocabulary.size + len(vocabulary.missing or ())
-        width += covariates.width if covariates else 0
-        network, _ = build_network(
-            resolved,
-            width,
-            answers=answers.size,
-            features=folder.records.data().features,
-            missing=vocabulary.missing is not None,
-            execution=recorded,
-            coming=coming_of(covariates),
-        )
-        relearn(network, folder)
-        fill(network, checkpoint, folder)
-    network.eval()
-    return Run(folder, resolved, vocabulary, answers, network, recorded.randomness, covariates)
+    return opened(folder, which, arguments.flag("trust", trust))
 
 
 def bundle(
@@ -417,3 +383,32 @@ def bundle(
     """
     into = None if output is None else arguments.path("output", output)
     return bundled(arguments.path("run", path), into, arguments.flag("with_data", with_data))
+
+
+def reproduce(
+    path: str | PathLike[str],
+    overrides: Overrides = (),
+    *,
+    data: Any = None,
+    trust: bool = False,
+    tolerance: float = TOLERANCE,
+    runs: str | Path = "runs",
+    observer: Observer | None = None,
+) -> Reproduction:
+    """Train the run of a bundle again, and tell whether it is what it was.
+
+    Where nothing differs on which bits depend (versions, processor, device, threads, paths), every
+    bit must be the same; else the loss and the figure of the verdict must be within `tolerance`, a
+    share of them. The new run lies in `runs`, and the bundle is unpacked inside it. `overrides` say
+    where the data lies now, as `source.path`; data that was given is to be given again. The code of
+    local plugins that a bundle brings runs only where you `trust` it (RC046).
+
+    Raises `InputError` for what is no bundle (RC056), and for data that is not there (RC001, RC040)
+    or is other data (RC044), and `PluginError` (RC070) for a plugin that is not installed.
+    """
+    observer = watching(observer)
+    place = arguments.writable("runs", runs)
+    share = arguments.share("tolerance", tolerance)
+    trusted = arguments.flag("trust", trust)
+    asked = arguments.overrides(overrides)
+    return reproduced(arguments.path("bundle", path), asked, data, trusted, share, place, observer)

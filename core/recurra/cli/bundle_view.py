@@ -28,7 +28,7 @@ def bundle(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Put a run into one file, from which it can be trained again."""
+    """Put a run into one file, from which `recurra reproduce` trains it again."""
     from recurra import verbs
     from recurra.runs import bundles
 
@@ -48,6 +48,7 @@ def bundle(
         print(f"without the data ({', '.join(missing[:5])}); --with-data puts it in")
     if made.given:
         print("without the data: a program has given it, and is to give it again")
+    print(f"train it again: recurra reproduce {path}")
 
 
 def inspect(

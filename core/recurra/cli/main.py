@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recurra.cli import answers, backtest_view, bundle_view
+from recurra.cli import answers, backtest_view, bundle_view, reproduce_view
 from recurra.cli.common import (
     Commands,
     Json,
@@ -241,6 +241,7 @@ def evaluate(
 
 app.command()(backtest_view.backtest)
 app.command()(bundle_view.bundle)
+app.command()(reproduce_view.reproduce)
 app.command()(bundle_view.inspect)
 
 

@@ -41,6 +41,11 @@ CLASSES_SHOWN = 16
 """Classes up to which a confusion is printed."""
 RUNS_SHOWN = 24
 """Runs of a tagged sequence that are printed."""
+BITS = {
+    "strict": "the same bits where versions, processor, threads and paths are the same",
+    "relaxed": "no two runs need have the same bits",
+}
+"""What a kind of determinism promises."""
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\t": r"\t", "\r": r"\r"})
 
 
@@ -216,7 +221,7 @@ def report(report: Report) -> None:
     _task_notes(report.notes)
     components = [f"{kind} {name}" for kind, name in report.components.items()]
     _line("components", ", ".join(components))
-    _line("device", report.device)
+    _line("device", f"{report.device}; {BITS[report.determinism]}")
     _data(report.data)
     _vocabulary(report.vocabulary)
     _answers(report.answers)

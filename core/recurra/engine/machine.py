@@ -7,9 +7,14 @@ from functools import cache
 from pathlib import Path
 
 
-@cache
 def machine() -> str:
     """Return the model of the processor, and how many there are."""
+    return f"{model()} x {os.cpu_count()}"
+
+
+@cache
+def model() -> str:
+    """Return the model of the processor."""
     import platform
 
     model = platform.processor() or platform.machine()
@@ -17,7 +22,7 @@ def machine() -> str:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    return f"{model} x {os.cpu_count()}"
+    return model
 
 
 def described() -> list[str]:

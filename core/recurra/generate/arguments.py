@@ -44,6 +44,15 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
+def share(name: str, value: Any) -> float:
+    """Return a number from 0 to 1. Raises `InputError` (RC080)."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= 1:
+        fact = f"{name} cannot be {shown(value)}"
+        raise InputError.of("RC080", fact, got=shown(value), allowed="a number from 0 to 1")
+    return float(value)
+
+
 def named(name: str, value: Any) -> dict[str, Any] | None:
     """Return what stands under names, in a dict or the columns of a table; None where nothing is.
 

@@ -19,8 +19,8 @@ from recurra.runs.versions import warn_of_other_device, warn_of_other_paths
 from recurra.train.events import Observer
 
 
-def go_on(folder: RunFolder, changes: Changes, observer: Observer) -> Run:
-    """Train a run on to its end, with what changes in its task, bit for bit where nothing does.
+def go_on(folder: RunFolder, changes: Changes, observer: Observer, until: int | None = None) -> Run:
+    """Train a run on, to its end or up to a step, bit for bit where nothing changes in its task.
 
     Whoever calls this holds the folder (`RunFolder.held`), since before it read the run.
     """
@@ -53,4 +53,4 @@ def go_on(folder: RunFolder, changes: Changes, observer: Observer) -> Run:
             randomness = recorded.randomness
             learned = loaded.vocabulary, loaded.answers
             this = Run(folder, resolved, *learned, network, randomness, loaded.covariates)
-            return train(this, loaded, observer, changes)
+            return train(this, loaded, observer, changes, until)

@@ -37,7 +37,9 @@ NARROWEST = {"rms": 2, "layer": 3}
 """Width of a block below which its norm leaves only the sign of what it reads."""
 
 
-def fresh_network(resolved: Resolved, data: Data) -> tuple[Network, list[Choice]]:
+def fresh_network(
+    resolved: Resolved, data: Data, execution: Execution | None = None
+) -> tuple[Network, list[Choice]]:
     """Return the network of a task that begins with its data, as `build_network` does."""
     return build_network(
         resolved,
@@ -48,6 +50,7 @@ def fresh_network(resolved: Resolved, data: Data) -> tuple[Network, list[Choice]
         features=data.source.features(),
         missing=data.vocabulary.missing is not None,
         resets=begins_inside(resolved, data),
+        execution=execution,
         coming=coming_of(data.covariates),
     )
 

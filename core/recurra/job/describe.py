@@ -8,6 +8,7 @@ from recurra.engine.choice import Choice
 from recurra.job.data import Data
 from recurra.job.paths import Execution
 from recurra.model.network import Network
+from recurra.randomness import SCHEME
 from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder, environment
 from recurra.runs.records import ORIGIN
@@ -20,6 +21,7 @@ def describe(
     network: Network,
     choices: list[Choice],
     origin: dict[str, Any] | None = None,
+    randomness: int = SCHEME,
 ) -> None:
     """Write what the run is, before its first step."""
     execution = Execution.chosen(choices)
@@ -27,7 +29,7 @@ def describe(
         device=str(network.device),
         paths=execution.paths,
         step_paths=execution.step_paths,
-        randomness=execution.randomness,
+        randomness=randomness,
     )
     about_data = data.summary()
     learned = network.loss.save()

@@ -11,6 +11,7 @@ from recurra.errors import InputError, Problem
 from recurra.job.build import build_optimizer, fresh_network, sized
 from recurra.job.data import Data, load_data
 from recurra.job.describe import describe
+from recurra.job.paths import Execution
 from recurra.job.preflight import preflight
 from recurra.job.run import Run
 from recurra.job.start import Start
@@ -32,22 +33,31 @@ class Prepared:
     network: Network
     choices: list[Choice]
     origin: Start | None
+    execution: Execution | None = None
 
-    def trained(self, folder: RunFolder, observer: Observer) -> Run:
-        """Train it in a folder of its own. Raises `RunError`, or `Interrupted`, its state saved."""
+    def trained(self, folder: RunFolder, observer: Observer, until: int | None = None) -> Run:
+        """Train it in a folder of its own, up to a step if there is one.
+
+        Raises `RunError`, or `Interrupted`, its state saved.
+        """
         resolved, data, network = self.resolved, self.data, self.network
         with (
             folder.held(),
             blaming(resolved),
             arithmetic(resolved.task.device),
-            sized(resolved, network),
+            sized(resolved, network, self.execution),
         ):
             record = None if self.origin is None else self.origin.record()
-            describe(folder, resolved, data, network, self.choices, record)
+            describe(folder, resolved, data, network, self.choices, record, self._scheme)
             tell(observer, [*(self.origin.lines() if self.origin else []), *data.times()])
             learned = data.vocabulary, data.answers
-            this = Run(folder, resolved, *learned, network, SCHEME, data.covariates)
-            return train(this, data, observer)
+            this = Run(folder, resolved, *learned, network, self._scheme, data.covariates)
+            return train(this, data, observer, until=until)
+
+    @property
+    def _scheme(self) -> int:
+        """How its random numbers are made."""
+        return SCHEME if self.execution is None else self.execution.randomness
 
 
 def _begun_elsewhere(origin: Start) -> Problem:
@@ -57,21 +67,24 @@ def _begun_elsewhere(origin: Start) -> Problem:
     return Problem("RC031", fact, "target.conformal", cure=cure)
 
 
-def prepared(resolved: Resolved, origin: Start | None = None) -> Prepared:
+def prepared(
+    resolved: Resolved, origin: Start | None = None, execution: Execution | None = None
+) -> Prepared:
     """Read the data of a task, build its network and rehearse all that training will ask of them.
 
-    What begins from another run takes what that says. Raises `InputError` or `PluginError`.
+    What begins from another run takes what that says. The paths are those of an `execution` that
+    another run of such a network records, else the fastest. Raises `InputError` or `PluginError`.
     """
     with blaming(resolved), arithmetic(resolved.task.device):
         check_compatibility(resolved)
         if origin is not None and resolved.target.conformal != "none":
             raise InputError([resolved.place(_begun_elsewhere(origin))])
         loaded = load_data(resolved) if origin is None else origin.data(resolved)
-        network, choices = fresh_network(resolved, loaded)
+        network, choices = fresh_network(resolved, loaded, execution)
         if origin is not None:
             origin.give(network, resolved, loaded)
         build_optimizer(resolved, network)  # for its faults alone: training builds its own
 
-        with sized(resolved, network):
+        with sized(resolved, network, execution):
             preflight(resolved, loaded, network)
-    return Prepared(resolved, loaded, network, choices, origin)
+    return Prepared(resolved, loaded, network, choices, origin, execution)

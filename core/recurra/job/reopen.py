@@ -199,15 +199,20 @@ def fill(network: Network, checkpoint: Checkpoint, folder: RunFolder) -> None:
 
 
 def resolved_again(
-    folder: RunFolder, overrides: Iterable[str] | Mapping[str, Any] = (), data: Any = None
+    folder: RunFolder,
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    data: Any = None,
+    tables: Mapping[str, Any] | None = None,
 ) -> Resolved:
     """Resolve a run's task, as overrides change it, with `data` in the place of what it was given.
+
+    It is that of its folder, or the `tables` of one whose files lie elsewhere now.
 
     Raises `PluginError` (RC070) that says what to install, if a plugin is gone. Warns
     (`OtherVersion`) if the task names a device that this machine lacks, and takes one that it has.
     """
     try:
-        task = folder.path / "task.toml"
+        task = folder.path / "task.toml" if tables is None else tables
         resolved = resolve(task, overrides, data=data, recorded=True)
     except RecurraError as error:
         if not any(problem.code in ("RC020", "RC022") for problem in error.problems):

@@ -188,6 +188,7 @@ class Report:
     notes: list[str]
     components: dict[str, str]
     device: str
+    determinism: str
     data: DataSizes
     vocabulary: SymbolVocabulary | NumberVocabulary
     answers: Classes | Quantified | None
@@ -210,6 +211,7 @@ class Report:
             "task_notes": self.notes,
             "components": self.components,
             "device": self.device,
+            "determinism": self.determinism,
             "data": asdict(self.data),
             "vocabulary": self.vocabulary.as_data(),
         }

@@ -77,6 +77,7 @@ def summary(resolved: Resolved, data: Data) -> Report:
         notes=resolved.notes,
         components=_components(resolved),
         device=str(network.device),
+        determinism=task.device.determinism,
         data=_sizes(data, task, origins.told(resolved, data)),
         vocabulary=data.elements.summary(data),
         answers=None if data.answers is data.read else data.answer_elements.answers(data),

@@ -77,7 +77,13 @@ def tell(observer: Observer, lines: Sequence[str]) -> None:
         observer.told(lines)
 
 
-def train(run: Run, data: Data, observer: Observer, changes: Changes | None = None) -> Run:
+def train(
+    run: Run,
+    data: Data,
+    observer: Observer,
+    changes: Changes | None = None,
+    until: int | None = None,
+) -> Run:
     """Train, then evaluate and generate with the best weights.
 
     Whoever calls this holds the folder (`RunFolder.held`). A run that goes on does so from its last
@@ -85,7 +91,7 @@ def train(run: Run, data: Data, observer: Observer, changes: Changes | None = No
     """
     folder, resolved, network = run.folder, run.resolved, run.network
     start = time.perf_counter()
-    trainer, why = _trained(run, data, observer, changes)
+    trainer, why = _trained(run, data, observer, changes, until)
 
     best = folder.checkpoints.load("best")
     network.load_state_dict(best.tensors["weights"])
@@ -132,7 +138,7 @@ def train(run: Run, data: Data, observer: Observer, changes: Changes | None = No
 
 
 def _trained(
-    run: Run, data: Data, observer: Observer, changes: Changes | None
+    run: Run, data: Data, observer: Observer, changes: Changes | None, until: int | None
 ) -> tuple[Trainer, str]:
     """Train to the end, from the last checkpoint where a run goes on; say why it ended."""
     folder, resolved, network = run.folder, run.resolved, run.network
@@ -175,6 +181,8 @@ def _trained(
         if changes is not None:
             tell(observer, _take_up(trainer, changes))
         run.steps_before = trainer.progress.step
+        if until is not None:
+            trainer.stop_asked = lambda: stop_asked() or trainer.progress.step >= until
         return trainer, listened(trainer, folder, observer, sample)
 
 

@@ -95,8 +95,10 @@ def opened(path: Path) -> Iterator[tuple[Archive, Bundle]]:
             key = ".".join(map(str, first["loc"]))
             held.refuse(f"{archive.MANIFEST}: {key}: {first['msg']}")
         for place in [*bundle.places, *(bundle.start.places if bundle.start else ())]:
-            if place.entry is not None and archive.misnamed(place.entry):
-                held.refuse(f"its {archive.MANIFEST} takes {place.entry[:80]!r} for a file of it")
+            entry = place.entry or BESIDE
+            is_code = place.table == CODE_KEY[0]
+            if archive.misnamed(entry) or is_code != entry.startswith(f"{CODE}/"):
+                held.refuse(f"its {archive.MANIFEST} takes {entry[:80]!r} for what it is not")
         yield held, bundle
 
 

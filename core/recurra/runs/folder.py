@@ -15,6 +15,7 @@ from typing import Any
 
 import recurra
 from recurra import system
+from recurra.engine.machine import model
 from recurra.errors import Altered, InputError, RecurraError, warn
 from recurra.runs import files
 from recurra.runs.checkpoints import Checkpoints
@@ -318,6 +319,8 @@ def environment(**more: Any) -> dict[str, Any]:
         "format": FORMAT,
         "platform": system.described(),
         "processor": platform.machine(),
+        "cpu": model(),
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "threads": torch.get_num_threads(),
         **more,
     }

@@ -151,12 +151,12 @@ def hash_of_state(path: Path, header: Header) -> str:
         for tensor in sorted(header.tensors):
             heading = [tensor.name, f"torch.{tensor.type}", list(tensor.shape)]
             digest.update(json.dumps(heading).encode())
-            for block in _stretch(file, tensor):
+            for block in stretch(file, tensor):
                 digest.update(block)
     return digest.hexdigest()
 
 
-def _stretch(file: IO[bytes], tensor: Tensor) -> Iterator[bytes]:
+def stretch(file: IO[bytes], tensor: Tensor) -> Iterator[bytes]:
     """Give the bytes of a tensor."""
     file.seek(tensor.begin)
     left = tensor.size
