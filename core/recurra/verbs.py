@@ -18,6 +18,7 @@ from recurra.job.backtest import Backtest
 from recurra.job.backtest import backtest as rolled
 from recurra.job.bundling import bundle as bundled
 from recurra.job.changes import changed
+from recurra.job.covariates import precision
 from recurra.job.data import Data, load_data
 from recurra.job.folds import Plan
 from recurra.job.frame import form_of, model_column
@@ -273,7 +274,7 @@ def _backtest_of_task(
     place: Path,
     observer: Observer,
 ) -> Backtest:
-    """Backtest a task. What can be refused of its first fold is, before there is a folder.
+    """Backtest a task. What can be refused of it is, before there is a folder.
 
     `how` says in which shape, whether each fold trains a model, and which levels are asked for.
     """
@@ -292,7 +293,13 @@ def _backtest_of_task(
     with of_first_fold(plan):
         ready[1] = prepared(without_future(resolved, asked.series, plan.left_off(1)))
     with resolved.placing():
-        check_histories(asked.series, plan, ready[1].data.vocabulary)
+        known, last = ready[1].data, 1 if retrain else plan.folds
+        for fold in range(last, plan.folds + 1):
+            if fold > last:
+                # A model of its own has a scale of its own, of what precedes its cutoff.
+                known = load_data(without_future(resolved, asked.series, plan.left_off(fold)))
+            own = known.vocabulary, known.covariates
+            check_histories(asked.series, plan, *own, precision(resolved), fold)
     record = Asked(
         folds=plan.folds,
         step=plan.step,

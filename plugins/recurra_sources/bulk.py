@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from recurra_sources.blocks import Block, Coded, Codes, Floats, Stretch, refused
 from recurra_sources.cells import Markers, Place, Reader, Row
+from recurra_sources.numbers import LARGEST
 from recurra_sources.table_options import RowOptions
 
 LEAST = 8
@@ -67,7 +68,7 @@ class Looker:
         """Return what is seen of a block; nothing where its rows must be read one by one."""
         numbers = [block.numbers(column, self.number) for column in range(self.width)]
         values = np.stack(numbers, axis=1)
-        sound = np.isfinite(values)
+        sound = np.abs(values) <= LARGEST
         if self.markers.values:
             sound &= ~np.isin(values, [v for v in self.markers.values if v is not None])
         whole: NDArray[np.bool_] = np.all(sound, axis=1)

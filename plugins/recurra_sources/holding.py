@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from recurra import InputError
 from recurra_sources.cells import Reading
+from recurra_sources.numbers import LARGEST, unusable
 
 Floats: TypeAlias = NDArray[np.float64]
 Column: TypeAlias = Floats | list[Any]
@@ -59,7 +60,7 @@ def number(cell: Any) -> Reading:
         value = float(cell)
     except OverflowError:
         value = math.inf
-    return (value, "") if math.isfinite(value) else (None, "is not finite, or too large")
+    return (None, fault) if (fault := unusable(value)) else (value, "")
 
 
 class Holding(NamedTuple):
@@ -110,7 +111,7 @@ class Holding(NamedTuple):
             ]
 
         sequences = [each for each in found if each is not None]
-        sound = all(len(each) and np.isfinite(each).all() for each in sequences)
+        sound = all(len(each) and (np.abs(each) <= LARGEST).all() for each in sequences)
         if len(sequences) < len(found) or not sound:
             return None
         return sequences if len({each.shape[1] for each in sequences}) < 2 else None

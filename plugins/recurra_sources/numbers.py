@@ -12,6 +12,8 @@ from typing import Literal, TypeAlias
 Percent: TypeAlias = Literal["error", "share", "number"]
 """What 12.5 % is: no number, 0.125, or 12.5."""
 
+LARGEST = 1e140
+"""The largest magnitude of a number that can be learned of."""
 SPACES = " \u00a0\u2009\u202f"
 """A space that groups thousands, and those that no line is broken at, or that are thin."""
 TWO_GROUPS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
@@ -76,9 +78,18 @@ def number(text: str, writing: Writing = PLAIN) -> tuple[float | None, str]:
     value = float(point)
     if math.isnan(value):
         return None, "missing"
-    if not math.isfinite(value):
-        return None, "is not finite, or too large"
+    if fault := unusable(value):
+        return None, fault
     return value, ""
+
+
+def unusable(value: float) -> str:
+    """Return what is wrong with a number that nothing can be learned of; "" for all others."""
+    if abs(value) <= LARGEST:
+        return ""
+    if math.isfinite(value):
+        return f"is above {LARGEST:g}: the squares of errors cannot be added up"
+    return "is not finite, or too large"
 
 
 def plain(text: str, writing: Writing = PLAIN) -> tuple[str, str]:

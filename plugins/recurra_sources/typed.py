@@ -24,7 +24,7 @@ def number(cell: Any) -> Reading:
         value = float(cell)
     except OverflowError:
         value = math.inf
-    return (value, "") if math.isfinite(value) else (None, "is not finite, or too large")
+    return (None, fault) if (fault := numbers.unusable(value)) else (value, "")
 
 
 def written(read: Reader) -> Reader:

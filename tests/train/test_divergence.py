@@ -203,16 +203,18 @@ def test_the_best_checkpoint_outlives_a_divergence(tmp_path: Path) -> None:
     assert math.isfinite(recurra.load(folder.path).evaluate("validation")["metrics"]["nats"])
 
 
-def test_a_validation_that_is_not_finite_is_told_with_its_own_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("monitor", ["loss", "accuracy"])
+def test_a_validation_that_is_not_finite_is_told_with_its_own_step(
+    monitor: str, tmp_path: Path
+) -> None:
     """Weights that are finite but overflow in validation are saved, and the step is the one that
-    was validated.
+    was validated; whatever is monitored, for an accuracy is a number also of outputs that are none.
     """
     sick = PLUGIN.replace("WRONG", "value * (1 if self.training else float('nan'))").replace(
         "AT", "0"
     )
     write(tmp_path, sick, "sick.py")
-    error, folder = _fails(
-        tmp_path, {"loss.kind": "sick", "training.validate_every": 2}, WITH_PLUGIN
-    )
+    changes = {"loss.kind": "sick", "training.validate_every": 2, "training.monitor": monitor}
+    error, folder = _fails(tmp_path, changes, WITH_PLUGIN)
     assert "validation loss is nan at step 2; the weights of step 2 are saved" in str(error)
     assert folder.checkpoints.index()["last"] == 2

@@ -389,13 +389,25 @@ def scaled_at(chain: Chain, values: Array, place: Callable[[int], str], first: i
         raise refusal or error from error
 
 
-def check_rows(chain: Chain, store: Store, ends: Ints, place: Callable[[int], str]) -> None:
+def check_rows(
+    chain: Chain,
+    store: Store,
+    ends: Ints,
+    place: Callable[[int], str],
+    dtype: torch.dtype,
+) -> None:
     """Refuse numbers that the vocabulary cannot scale, in each sequence up to one of the `ends`.
 
-    `place` says in words where a position lies. Raises `InputError` that names them.
+    So are those that are beyond all numbers of a `dtype` once they are scaled. `place` says in
+    words where a position lies. Raises `InputError` that names them.
     """
     for span in of_spans(store.starts, ends):
-        scaled_at(chain, store.values[span], place, span.start)
+        block = store.values[span]
+        scaled = scaled_at(chain, block, place, span.start)
+        beyond = torch.isinf(torch.from_numpy(np.asarray(scaled)).to(dtype))
+        if bool(beyond.any()):
+            row, column = torch.nonzero(beyond)[0].tolist()
+            raise intake.beyond(float(block[row, column]), dtype, place(span.start + row))
 
 
 def in_training(store: Store, train: Split) -> History:

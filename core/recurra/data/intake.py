@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from recurra.contracts.source import (
@@ -347,6 +348,13 @@ def _unusable(value: float, where: str) -> InputError:
         fact += f": above {LARGEST:g} the squares of errors cannot be added up"
         cure = "divide the column by a power of ten"
     return InputError.of("RC042", fact, key="source", cure=cure)
+
+
+def beyond(value: float, dtype: torch.dtype, where: str) -> InputError:
+    """Return the error of a number that a network cannot read once it is scaled."""
+    fact = f"{value:g} is beyond all numbers of {dtype} once it is scaled: {where}"
+    cure = 'another vocabulary.scale, or device.precision = "float64"'
+    return InputError.of("RC042", fact, key="vocabulary.scale", cure=cure)
 
 
 def _described(values: Any) -> str:

@@ -15,13 +15,14 @@ from recurra.contracts.source import COVARIATES, FUTURE, OF_STEPS, PAST, STATIC,
 from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.blocks import blocks as in_blocks
+from recurra.data.blocks import of_spans
 from recurra.data.companions import Companions
 from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows, sequence_called
 from recurra.data.dated import Dated
 from recurra.data.intake import refused
 from recurra.data.known import Known
 from recurra.data.splits import Split, SplitName, called, place_of
-from recurra.data.store import Covariates, Store
+from recurra.data.store import Covariates, Ints, Store
 from recurra.errors import InputError, Unsuited, warn
 from recurra.generate.session import Session
 from recurra.job.clock import Clock
@@ -70,7 +71,7 @@ def companions_of(
     # A run that is begun from may have asked otherwise, and keeps what is its own.
     learned = replace(learned, ahead=resolved.target.ahead, dated=dated)
     companions = Companions(learned, covariates, store).carrying()
-    _check(companions, splits, DTYPES[resolved.task.device.precision])
+    check(companions, store.ends, partial(place_of, store, splits), precision(resolved))
     return companions
 
 
@@ -94,23 +95,34 @@ def dated_of(resolved: Resolved, timeline: Timeline | None) -> Dated | None:
     return Dated(calendar, timeline, lead=1 if of_the_next else 0)
 
 
-def _check(companions: Companions, splits: dict[SplitName, Split], dtype: torch.dtype) -> None:
-    """Refuse numbers that are infinite as the network reads them. Raises `InputError` (RC042)."""
+def precision(resolved: Resolved) -> torch.dtype:
+    """Return in what numbers a task computes."""
+    return DTYPES[resolved.task.device.precision]
+
+
+def check(
+    companions: Companions, ends: Ints, step_called: Callable[[int], str], dtype: torch.dtype
+) -> None:
+    """Refuse numbers that are infinite as the network reads them, up to the `ends` of sequences.
+
+    Of what is known beforehand all is read. Raises `InputError` (RC042).
+    """
     covariates, store = companions.covariates, companions.store
     for role, table in companions.vocabulary.tables.items():
         blocks: Any = [(0, covariates.static)]
         if role in OF_STEPS:
             assert covariates.steps is not None, "there are covariates of steps"
             values = covariates.steps.values
-            own, spans = covariates.part(role), in_blocks(0, len(values))
+            own = covariates.part(role)
+            spans = in_blocks(0, len(values))
+            if role == PAST:
+                spans = of_spans(store.starts, ends)
             blocks = ((span.start, np.asarray(values[span, own])) for span in spans)
         for at, block in blocks:
             rows = companions.rows(role, block)
 
             def place(row: int, role: Role = role, at: int = at) -> str:
-                return (
-                    place_of(store, splits, at + row) if role in OF_STEPS else sequence_called(row)
-                )
+                return step_called(at + row) if role in OF_STEPS else sequence_called(row)
 
             try:
                 with np.errstate(over="ignore", invalid="ignore"):

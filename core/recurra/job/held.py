@@ -69,7 +69,8 @@ def held_data(
         if chain and (chain.steps or lacks):
             reader, part, seen = _transformed(asked, chain, reader, part)
         elif elements.forecast:
-            check_rows(Chain(vocabulary), store, store.ends, partial(place_of, store, every))
+            place = partial(place_of, store, every)
+            check_rows(Chain(vocabulary), store, store.ends, place, reader.dtype)
 
         train = _training(folder, recorded)
         scale = train.scale if train else None

@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from recurra.attribution import blaming
 from recurra.contracts.source import PAST
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.chain import Chain, check_rows
+from recurra.data.companions import Companions
+from recurra.data.covariate_vocabulary import CovariateVocabulary
 from recurra.errors import InputError
 from recurra.generate import arguments
 from recurra.generate.foretold import Intervals
 from recurra.generate.levels import parsed
 from recurra.job.backtest import Backtest, Known, Model, Task, backtest, of_history, of_training
 from recurra.job.changes import moved
-from recurra.job.covariates import dated_of
+from recurra.job.covariates import check as check_beside
+from recurra.job.covariates import dated_of, precision
 from recurra.job.data import Data
 from recurra.job.elements import ELEMENTS
 from recurra.job.folds import Plan, least_history, past_alone
@@ -105,10 +109,18 @@ def intervals_of(run: Run, plan: Plan, levels: Any) -> Intervals | None:
     return check_steps(run.intervals(levels), plan.horizon, "horizon", levels is not None)
 
 
-def check_histories(series: Series, plan: Plan, vocabulary: Vocabulary[Any]) -> None:
-    """Refuse what a vocabulary cannot read before a cutoff, while no model is trained for a fold.
+def check_histories(
+    series: Series,
+    plan: Plan,
+    vocabulary: Vocabulary[Any],
+    covariates: CovariateVocabulary | None,
+    dtype: torch.dtype,
+    fold: int,
+) -> None:
+    """Refuse what a model cannot read before the cutoff of a fold, while none is trained.
 
-    Raises `InputError` that names the steps.
+    Numbers that are beyond its `dtype` once they are scaled are so too. Raises `InputError` that
+    names the steps.
     """
     store, starts = series.store, series.store.starts
 
@@ -117,8 +129,10 @@ def check_histories(series: Series, plan: Plan, vocabulary: Vocabulary[Any]) -> 
         (label,) = series.clock.labels(row, [at - int(starts[row])])
         return f"step {label} of series {series.names[row]}"
 
-    ends = starts + np.maximum(plan.cutoffs(series.lengths, plan.folds), 0)
-    check_rows(Chain(vocabulary), store, ends, place)
+    ends = starts + np.maximum(plan.cutoffs(series.lengths, fold), 0)
+    check_rows(Chain(vocabulary), store, ends, place, dtype)
+    if covariates is not None and store.covariates is not None:
+        check_beside(Companions(covariates, store.covariates, store), ends, place, dtype)
 
 
 @contextmanager
@@ -240,7 +254,8 @@ def of_run(run: Run, resolved: Resolved, plan: Plan, levels: Any = None) -> Task
         notes = ["other data than the run was made from: that it has seen none of it is not known"]
     with resolved.placing():
         plan.check(series.lengths[counts], least)
-        check_histories(series, plan, run.vocabulary)
+        learned = run.vocabulary, run.covariates
+        check_histories(series, plan, *learned, precision(resolved), plan.folds)
     model = Model(run, known, intervals_of(run, plan, levels))
     return Task(resolved, series, plan, lambda fold: model, counts, notes)
 

@@ -127,12 +127,7 @@ def _check_finite(block: NDArray[Any], rows: torch.Tensor, place: Callable[[int]
     if bool(finite.all()):
         return
     row, feature = torch.nonzero(~finite)[0].tolist()
-    fact = (
-        f"{block[row, feature]:g} is beyond all numbers of {rows.dtype} once it is scaled:"
-        f" {place(row)}"
-    )
-    cure = 'another vocabulary.scale, or device.precision = "float64"'
-    raise InputError.of("RC042", fact, key="vocabulary.scale", cure=cure)
+    raise intake.beyond(float(block[row, feature]), rows.dtype, place(row))
 
 
 def _lost(extremes: _Extremes, dtype: torch.dtype, transforms: list[str]) -> None:

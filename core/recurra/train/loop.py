@@ -342,8 +342,12 @@ class Trainer:
             metrics = self.validate()
             name = self.monitor.name
             value = metrics[name]
-            if not math.isfinite(value):
+            odd = [other for other, figure in metrics.items() if math.isnan(figure)]
+            if odd or not math.isfinite(value):
                 yield from self._save()
+                # Of outputs that are no number some figures are numbers all the same.
+                if math.isfinite(value):
+                    name, value = odd[0], math.nan
                 raise self._diverged(f"the validation {name} is {value}", progress.step)
             better = self._better(value)
             validated = True
