@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from recurra.train.events import Observer
     from recurra.train.metrics import Accuracy, Distance, Likelihood
     from recurra.train.series import series_rules
-    from recurra.verbs import backtest, bundle, check, load, reproduce, resume, run
+    from recurra.verbs import backtest, bundle, check, load, reproduce, resume, run, verify
 
 _HOME = {
     "Field": "pydantic",
@@ -141,6 +141,7 @@ _HOME = {
     "reproduce": "recurra.verbs",
     "resume": "recurra.verbs",
     "run": "recurra.verbs",
+    "verify": "recurra.verbs",
 }
 
 __all__ = [
@@ -214,6 +215,7 @@ __all__ = [
     "resume",
     "run",
     "series_rules",
+    "verify",
 ]
 
 

@@ -103,6 +103,10 @@ CODES: dict[str, str] = {
         "Of several processes that work together one failed, is out of reach or does not fit the"
         " others."
     ),
+    "RC065": (
+        "A process in which `recurra verify` ran a task has ended without an error of recurra's: it"
+        " crashed, or was killed by something else."
+    ),
     "RC070": "A plugin failed: the fault is in the plugin, not in the task file.",
     "RC071": "A component's code broke the contract of its kind.",
     "RC080": "An option of the command line cannot be used here.",

@@ -29,6 +29,7 @@ VARIABLES = {
     "RECURRA_CACHE": "",
     "RECURRA_DUMP": "",
     "RECURRA_MEASURE": "0 or 1",
+    "RECURRA_PHASES": "",
     "RECURRA_PLUGINS": "",
     "RECURRA_PLUGINS_BLOCK": "",
     "RECURRA_PLUGINS_STRICT": "0 or 1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from os import PathLike
@@ -10,7 +11,7 @@ from typing import Any
 
 from recurra.attribution import blaming
 from recurra.compatibility import check_compatibility
-from recurra.errors import InputError
+from recurra.errors import InputError, Problem
 from recurra.generate import arguments
 from recurra.generate.levels import parsed
 from recurra.job.again import go_on
@@ -49,6 +50,8 @@ from recurra.runs.backtests import Asked, BacktestFolder, newest
 from recurra.runs.folder import RunFolder
 from recurra.runs.versions import check_trusted, check_trusted_files, warn_of_others
 from recurra.train.events import Observer
+from recurra.verifying.proof import Proof, Verified
+from recurra.verifying.rhythm import UPDATES, foretold, shortened
 
 Overrides = Iterable[str] | Mapping[str, Any]
 TaskLike = str | Path | Mapping[str, Any]
@@ -82,6 +85,7 @@ def run(
     refit_scale: bool = False,
     trust: bool = False,
     levels: Any = None,
+    paths_of: str | PathLike[str] | None = None,
     runs: str | Path = "runs",
     observer: Observer | None = None,
     expect: bool = False,
@@ -102,6 +106,9 @@ def run(
     One run is trained at a time: a thread that asks for another waits for its turn.
 
     Forecasts have intervals at `levels`, which stand for `generation.levels`, as in `Run.forecast`.
+    `paths_of` is another run of the same network, or its folder: the cells take the execution paths
+    that it records, so that every bit can be compared.
+
     With `expect`, a task without a band of `[expect]` is refused: its result would tell of none
     that broke. Raises `InputError` before anything is written, `RunError` if training fails,
     `Interrupted` once its state is saved.
@@ -115,7 +122,11 @@ def run(
     if origin is not None:
         origin.check(resolved)
 
-    ready = prepared(resolved, origin)
+    execution = None
+    if paths_of is not None:
+        recorded = RunFolder.open(arguments.path("paths_of", paths_of))
+        execution = recorded_paths(recorded, resolved)
+    ready = prepared(resolved, origin, execution)
     # What can be refused before training has been: from here on a run is written.
     return ready.trained(RunFolder.create(place, resolved.task.name), observer)
 
@@ -190,6 +201,49 @@ def resume(
         resolved = changes.asked
         check_bands(resolved, expect)
         return go_on(folder, changes, observer)
+
+
+def verify(
+    task: TaskLike,
+    overrides: Overrides = (),
+    *,
+    kills: int = 5,
+    steps: int | None = UPDATES,
+    seed: int = 0,
+    runs: str | PathLike[str] | None = None,
+    observer: Observer | None = None,
+) -> Verified:
+    """Prove on this machine that a task that is killed and resumed leaves what it leaves unkilled.
+
+    One process trains the task and is left alone. Others train it again, each killed (SIGKILL) at a
+    moment that `seed` draws: at its start, between updates, in validations, inside the writing of
+    checkpoints, in the last figures; and resumed by `recurra resume`. Then every byte of both runs
+    is compared, but clocks. Of a longer task no more than `steps` updates are made, all with None.
+    Both runs lie in a temporary folder, or in one in `runs`, where they are kept, as they are where
+    they differ. Raises `InputError` for a task that no other process can train, as one whose data
+    is given in Python, and the error of the run that is left alone where that fails.
+    """
+    observer = watching(observer)
+    arguments.whole("kills", kills, 1)
+    arguments.whole("seed", seed)
+    limit = None if steps is None else arguments.whole("steps", steps, 1)
+    place = None if runs is None else arguments.writable("runs", runs)
+    resolved = resolve(arguments.task(task), arguments.overrides(overrides))
+    if "data" in resolved.parts["source"].entry.component.lacks:
+        fact = "data that is given in Python is in this process alone, and a run that is killed is"
+        fact += " another one"
+        cure = "write the data to a file, and name that in [source]"
+        raise InputError([resolved.place(Problem("RC080", fact, "source.kind", cure=cure))])
+
+    began = time.monotonic()
+    with blaming(resolved), arithmetic(resolved.task.device):
+        check_compatibility(resolved)
+        told = summary(resolved, load_data(resolved))
+    small = shortened(resolved, told, limit)
+    tell(observer, foretold(small, told, kills, time.monotonic() - began))
+    return Proof(small, resolved.task.name, place).made(
+        kills, seed, lambda line: tell(observer, [line])
+    )
 
 
 def backtest(

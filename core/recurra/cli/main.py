@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recurra.cli import answers, backtest_view, bundle_view, reproduce_view
+from recurra.cli import answers, backtest_view, bundle_view, reproduce_view, verify_view
 from recurra.cli.common import (
     Commands,
     Json,
@@ -108,6 +108,12 @@ def run(
     ] = False,
     trust: Trust = False,
     levels: LevelsAsked = None,
+    paths_of: Annotated[
+        Path | None,
+        typer.Option(
+            "--paths-of", help="Take the execution paths of a run, bit for bit.", metavar="RUN"
+        ),
+    ] = None,
     expect: Annotated[
         bool, typer.Option("--expect", help="Fail if a band of [expect] does not hold.")
     ] = False,
@@ -132,6 +138,7 @@ def run(
         trust=trust,
         runs=runs,
         levels=levels,
+        paths_of=paths_of,
         observer=observer,
         expect=expect,
     )
@@ -243,6 +250,7 @@ app.command()(backtest_view.backtest)
 app.command()(bundle_view.bundle)
 app.command()(reproduce_view.reproduce)
 app.command()(bundle_view.inspect)
+app.command()(verify_view.verify)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from recurra.job.folds import Plan, least_history
 from recurra.job.fresh import prepared
 from recurra.job.intervals import base_of
 from recurra.job.origins import Origins, by_sequence, origins_of
+from recurra.job.reopen import recorded_paths
 from recurra.job.rolling import without_future
 from recurra.job.run import Run
 from recurra.job.series import Series, series_of
@@ -103,7 +104,8 @@ def _trained(folder: RunFolder, past: Resolved, observer: Observer) -> tuple[Run
         with begun.held():
             made = go_on(begun, Changes(begun, past, past), observer)
         return made, made.data(past)
-    ready = prepared(past)
+    # Its cells are those of the run, and so are their paths: bits are equal within one alone.
+    ready = prepared(past, execution=recorded_paths(folder, past))
     return ready.trained(RunFolder.create(folder.path, NAME), observer), ready.data
 
 

@@ -30,6 +30,7 @@ from recurra.train import state
 from recurra.train.evaluate import complete, evaluate
 from recurra.train.events import (
     Ended,
+    Following,
     Listener,
     Observer,
     Progress,
@@ -77,6 +78,12 @@ def tell(observer: Observer, lines: Sequence[str]) -> None:
         observer.told(lines)
 
 
+def enter(observer: Observer, phase: str, step: int) -> None:
+    """Say what a run is about from now on, to who takes it."""
+    if isinstance(observer, Following):
+        observer.entered(phase, step)
+
+
 def train(
     run: Run,
     data: Data,
@@ -95,18 +102,21 @@ def train(
 
     best = folder.checkpoints.load("best")
     network.load_state_dict(best.tensors["weights"])
+    step = trainer.progress.step
     with _resumable(folder):
         if data.target.conformal != "none":
+            enter(observer, "calibration", step)
             # It trains a run of its own.
             from recurra.job.calibration import calibrate
 
             calibrate(run, data, observer)
+        enter(observer, "figures", step)
         intervals = run.intervals()
         measured = figures(resolved.task, data, network, data.held_out(), intervals)
         generated = run.generated() if data.target.generates else None
         measured["notes"] += short_ahead(data, resolved.task.generation.length)
 
-    step = trainer.progress.step
+    enter(observer, "result", step)
     folder.record(step=step, split=measured["split"], final=True, **measured["metrics"])
     outcome: Generated = {}
     if data.target.generates:
@@ -148,6 +158,7 @@ def _trained(
     free = free_figures(data.target, type(answers))
 
     def validate() -> Metrics:
+        enter(observer, "validation", trainer.progress.step)
         here, tally = world(), data.tally("validation")
         evaluate(network, data.reader, validation, tally, world=here)
         if monitor in free and isinstance(answers, Marked):
@@ -241,6 +252,7 @@ def _listened(
                 observer.stepped(progress)
 
             case Validated(_, metrics, better):
+                enter(observer, "sample", progress.step)
                 text = sample()
                 folder.record(
                     step=progress.step, epoch=progress.epoch, split="validation", **metrics
@@ -248,12 +260,15 @@ def _listened(
                 if text:
                     folder.sample(progress.step, text)
                 observer.validated(progress, metrics, better, text)
+                enter(observer, "training", progress.step)
 
             case Saved(checkpoint, best, rhythmic, over):
+                enter(observer, "checkpoint", progress.step)
                 # What a checkpoint goes on from is on the disk before it is.
                 state = {**checkpoint.state, "written": folder.settled()}
                 whole = replace(checkpoint, state=state)
                 folder.checkpoints.save(whole, best, rhythmic, over)
+                enter(observer, "training", progress.step)
 
             case Ended(_, why, done):
                 if not done:

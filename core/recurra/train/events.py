@@ -43,6 +43,18 @@ class Releasing(Protocol):
         """Nothing more is told of this training, whether it was finished, interrupted or failed."""
 
 
+@runtime_checkable
+class Following(Protocol):
+    """An observer that is told what a run is about, also where that is no event of training."""
+
+    def entered(self, phase: str, step: int) -> None:
+        """A phase begins after so many updates.
+
+        It is `validation`, `sample`, `checkpoint`, then `training` again, and in the end
+        `calibration`, `figures` and `result`.
+        """
+
+
 @dataclass
 class Progress:
     """Where training stands."""

@@ -1,0 +1,285 @@
+"""Two folders of runs, compared byte for byte but for what is a clock or a place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from recurra.runs.checkpoints import Checkpoints
+
+CLOCKS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "state.json": (("progress", "seconds"),),
+    "manifest.json": (("sha256", "state.json"),),
+    "index.json": (("sha256",),),
+    "result.json": (("run",), ("seconds",), ("tokens_per_second",)),
+}
+"""Of files, the keys that hold a clock, a place, or a hash over one."""
+IN_RECORDS = ("seconds", "tokens_per_second")
+"""Keys of a record that hold a clock."""
+FIRST = (
+    "environment.json",
+    "plugins.json",
+    "data.json",
+    "vocabulary.json",
+    "task.toml",
+    "metrics.jsonl",
+    "weights.safetensors",
+    "optimizer.safetensors",
+    "carried.safetensors",
+    "random.safetensors",
+)
+"""The files that tell most of where two runs part, in that order."""
+SHOWN = 60
+"""Characters of a value that are shown."""
+ABSENT = "nothing"
+"""What is shown where one of two has no such thing."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A place at which two runs differ, and what stands there in each.
+
+    `what` is a tensor, a key or a line of the file; `step` that of the update that it is about.
+    """
+
+    file: str
+    what: str
+    reference: str
+    resumed: str
+    step: int | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.file}: {self.what}" if self.what else self.file
+        return f"{place}: {self.reference} in the reference, {self.resumed} in the resumed run"
+
+
+@dataclass
+class Compared:
+    """What was compared, and the first difference in each file, in the order in which they tell."""
+
+    files: int = 0
+    bytes: int = 0
+    tensors: dict[str, int] = field(default_factory=dict)
+    tensor_bytes: dict[str, int] = field(default_factory=dict)
+    records: int = 0
+    samples: int = 0
+    figures: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+    def add(self, other: Compared) -> None:
+        """Count what another comparison has compared as well."""
+        for name in ("files", "bytes", "records", "samples", "figures"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("tensors", "tensor_bytes"):
+            counts = getattr(self, name)
+            for group, count in getattr(other, name).items():
+                counts[group] = counts.get(group, 0) + count
+        self.differences += other.differences
+
+
+def compare(reference: Path, resumed: Path) -> Compared:
+    """Compare all files of two runs, whose last and best checkpoints are at the same steps."""
+    compared = Compared()
+    own, others = (_files(folder) for folder in (reference, resumed))
+    for name in sorted(own.keys() | others.keys(), key=_order):
+        one, other = own.get(name), others.get(name)
+        if one is None or other is None:
+            there, absent = "a file", ABSENT
+            sides = (absent, there) if one is None else (there, absent)
+            compared.differences.append(Difference(name, "", *sides))
+            continue
+        compared.files += 1
+        compared.differences += list(_file(name, one, other, compared))[:1]
+    return compared
+
+
+def _order(name: str) -> tuple[bool, int, str]:
+    """Return what sorts the names of files: those that tell most of a difference first."""
+    last = name.rpartition("/")[2]
+    rank = FIRST.index(last) if last in FIRST else len(FIRST)
+    return name.startswith("calibration/"), rank, name
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Return the files of a run by their names in it.
+
+    Of its checkpoints these are those of the last and the best: others may be there by a clock.
+    """
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        step = next((part for part in name.parts if part.startswith("step-")), None)
+        if path.is_dir():
+            continue
+        if step is not None and step not in _pointed_to(folder, name):
+            continue
+        files[name.as_posix()] = path
+    return files
+
+
+def _pointed_to(folder: Path, name: Path) -> set[str]:
+    """Return the names of the checkpoints that the index beside one points to."""
+    depth = next(depth for depth, part in enumerate(name.parts) if part.startswith("step-"))
+    checkpoints = Checkpoints(folder.joinpath(*name.parts[:depth]))
+    index = checkpoints.index()
+    return {f"step-{index[which]}" for which in ("last", "best") if which in index}
+
+
+def _file(name: str, one: Path, other: Path, compared: Compared) -> Iterator[Difference]:
+    """Give the differences of a file that both runs have."""
+    last = name.rpartition("/")[2]
+    if last.endswith(".safetensors"):
+        yield from _tensors(name, one, other, compared)
+        return
+
+    texts = one.read_bytes(), other.read_bytes()
+    compared.bytes += len(texts[0])
+    if last == "metrics.jsonl":
+        yield from _records(name, *texts, compared)
+    elif last.endswith(".json"):
+        yield from _json(name, *texts, compared)
+    else:
+        if last == "samples.txt":
+            compared.samples += texts[0].count(b"\n--- step ") + texts[0].startswith(b"--- step ")
+        yield from _lines(name, *texts)
+
+
+def _tensors(name: str, one: Path, other: Path, compared: Compared) -> Iterator[Difference]:
+    """Give the first difference of each tensor of two files."""
+    group = name.rpartition("/")[2].removesuffix(".safetensors")
+    step = _step(name)
+    compared.bytes += one.stat().st_size
+    pair = load_file(one), load_file(other)
+    for tensor in sorted(pair[0].keys() | pair[1].keys()):
+        own, its = (side.get(tensor) for side in pair)
+        if own is None or its is None:
+            shown = (ABSENT if side is None else _shape(side) for side in (own, its))
+            yield Difference(name, f"tensor {tensor}", *shown, step)
+            continue
+        compared.tensors[group] = compared.tensors.get(group, 0) + 1
+        size = own.numel() * own.element_size()
+        compared.tensor_bytes[group] = compared.tensor_bytes.get(group, 0) + size
+        if own.shape != its.shape or own.dtype != its.dtype:
+            yield Difference(name, f"tensor {tensor}", _shape(own), _shape(its), step)
+            continue
+        index = _unlike(own, its)
+        if index is not None:
+            shown = (repr(side[index].item()) for side in (own, its))
+            yield Difference(name, f"tensor {tensor} {list(index)}", *shown, step)
+    if one.read_bytes() != other.read_bytes():
+        # Equal tensors may still be written otherwise.
+        yield Difference(name, "its header", "one", "another", step)
+
+
+def _unlike(own: Tensor, its: Tensor) -> tuple[int, ...] | None:
+    """Return the index of the first element whose bytes differ, if any do."""
+    if not own.numel():
+        return None
+    rows = [side.reshape(-1).contiguous().view(torch.uint8) for side in (own, its)]
+    wide = [row.reshape(own.numel(), -1) for row in rows]
+    odd = (wide[0] != wide[1]).any(dim=1).nonzero()
+    if not len(odd):
+        return None
+    place = torch.unravel_index(odd[0, 0], own.shape) if own.ndim else ()
+    return tuple(int(index) for index in place)
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _step(name: str) -> int | None:
+    """Return the step of the checkpoint in which a file lies, if it lies in one."""
+    parts = name.split("/")
+    steps = [part.removeprefix("step-") for part in parts if part.startswith("step-")]
+    return int(steps[-1]) if steps and steps[-1].isdecimal() else None
+
+
+def _records(name: str, one: bytes, other: bytes, compared: Compared) -> Iterator[Difference]:
+    """Give the records that differ, but for what of them is a clock."""
+    rows = zip_longest(one.splitlines(), other.splitlines(), fillvalue=b"")
+    for number, pair in enumerate(rows, 1):
+        compared.records += 1
+        if pair[0] == pair[1]:
+            continue
+        own, its = (_without(_parsed(line), [(key,) for key in IN_RECORDS]) for line in pair)
+        first = next(_unequal(own, its), None)
+        if first is not None:
+            key, *sides = first
+            known = own if isinstance(own, dict) else its
+            step = known.get("step") if isinstance(known, dict) else None
+            yield Difference(name, f"line {number} {key}".rstrip(), *sides, step)
+
+
+def _json(name: str, one: bytes, other: bytes, compared: Compared) -> Iterator[Difference]:
+    """Give the keys of two JSON files that differ, but for clocks and places."""
+    last = name.rpartition("/")[2]
+    clocks = CLOCKS.get(last, ())
+    own, its = (_without(_parsed(text), clocks) for text in (one, other))
+    if last == "result.json":
+        compared.figures += sum(1 for _ in _leaves(own))
+    for key, *sides in _unequal(own, its):
+        yield Difference(name, key, *sides, _step(name))
+    if not clocks and one != other:
+        yield from _lines(name, one, other)
+
+
+def _lines(name: str, one: bytes, other: bytes) -> Iterator[Difference]:
+    """Give the lines of two texts that differ."""
+    rows = zip_longest(one.split(b"\n"), other.split(b"\n"))
+    for number, pair in enumerate(rows, 1):
+        if pair[0] != pair[1]:
+            shown = (ABSENT if line is None else _shown(line.decode("utf-8", "replace")) for line in pair)
+            yield Difference(name, f"line {number}", *shown)
+
+
+def _parsed(text: bytes) -> Any:
+    """Return what JSON holds; a text that is none as it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.decode("utf-8", "replace")
+
+
+def _without(value: Any, keys: Any) -> Any:
+    """Return a table without some keys, at any depth."""
+    for path in keys:
+        table = value
+        for key in path[:-1]:
+            table = table.get(key) if isinstance(table, dict) else None
+        if isinstance(table, dict):
+            table.pop(path[-1], None)
+    return value
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Give each plain value of nested tables and lists, with its dotted key."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list) and value:
+        for place, inner in enumerate(value):
+            yield from _leaves(inner, f"{key}[{place}]")
+    else:
+        yield key, value
+
+
+def _unequal(own: Any, its: Any) -> Iterator[tuple[str, str, str]]:
+    """Give each key whose value differs, with both."""
+    one, other = dict(_leaves(own)), dict(_leaves(its))
+    for key in [*one, *(key for key in other if key not in one)]:
+        pair = [_shown(json.dumps(side[key])) if key in side else ABSENT for side in (one, other)]
+        if pair[0] != pair[1]:
+            yield key, pair[0], pair[1]
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

@@ -1,0 +1,216 @@
+"""A run that is left alone, then the same killed and resumed, and the comparison of both."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from recurra.errors import InputError, PluginError, Place, Problem, RecurraError, RunError
+from recurra.runs import files
+from recurra.runs.folder import RunFolder, next_folder
+from recurra.verifying.child import Child, Life
+from recurra.verifying.comparing import Compared, compare
+from recurra.verifying.kills import WORDS, Kill, drawn
+from recurra.verifying.rhythm import Shortened
+
+LOOKING = 300
+"""Seconds that looking for a cause may take."""
+IN_A_ROW = 2
+"""Runs without a kill, since their time was over before it came, after which no more are begun."""
+
+Telling = Callable[[str], None]
+Begin = Callable[[Sequence[str], Path, dict[str, str]], Child]
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A kill: when after the birth of its process, in which phase, and what was saved by then."""
+
+    seconds: float
+    phase: str
+    step: int
+    saved: int | None
+
+    def __str__(self) -> str:
+        place = WORDS[self.phase]
+        if self.phase != "start":
+            place += f", at step {self.step:,}"
+        went = "nothing was saved yet: begun again"
+        if self.saved is not None:
+            went = f"resumed from step {self.saved:,}"
+        return f"after {self.seconds:.2f} s, {place}; {went}"
+
+
+@dataclass
+class Verified:
+    """What was proved of a task: `equal` where no bit differs.
+
+    `refused` is what a resumed process said where it did not go on; `causes` are what was found in
+    the parts of the run where something differs. `folder` holds both runs where they are kept.
+    """
+
+    task: str
+    updates: int
+    changes: list[str]
+    reference_seconds: float = 0.0
+    kills: list[Killed] = field(default_factory=list)
+    runs: int = 0
+    compared: Compared = field(default_factory=Compared)
+    refused: str = ""
+    causes: list[str] = field(default_factory=list)
+    folder: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def equal(self) -> bool:
+        """Whether every resumed run is the reference, bit for bit."""
+        return not self.refused and not self.compared.differences
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it as plain data, as `--json` prints it."""
+        return {"equal": self.equal, **asdict(self)}
+
+
+class Proof:
+    """The processes and folders of one proof."""
+
+    def __init__(self, task: Shortened, name: str, runs: Path | None, begin: Begin = Child) -> None:
+        self.begin = begin
+        self.keeps = runs is not None
+        if runs is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="recurra-verify-"))
+        else:
+            self.folder = next_folder(runs / name, "runs", "--runs")
+        self.name = name
+        self.task = self.folder / f"{name}.toml"
+        files.write_text(self.task, tomli_w.dumps(task.tables, multiline_strings=False))
+        self.verified = Verified(name, task.updates, task.changes)
+
+    def made(self, kills: int, seed: int, tell: Telling) -> Verified:
+        """Make the runs and compare them.
+
+        Raises the error of the reference run where that fails, and leaves no process behind.
+        """
+        verified, began = self.verified, time.monotonic()
+        try:
+            self._made(kills, seed, tell)
+        except BaseException:
+            if not self.keeps:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        verified.seconds = time.monotonic() - began
+        if self.keeps or not verified.equal:
+            verified.folder = str(self.folder)
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        return verified
+
+    def _made(self, kills: int, seed: int, tell: Telling) -> None:
+        verified = self.verified
+        life = self._lived(["run", str(self.task), "--runs", str(self.folder / "reference")])
+        if life.code:
+            raise _error_of(life)
+        reference = RunFolder.open(self.folder / "reference" / self.name)
+        verified.reference_seconds = life.seconds
+        tell(f"reference: {verified.updates:,} updates, never stopped, in {life.seconds:.1f} s")
+
+        idle = 0
+        while len(verified.kills) < kills and idle < IN_A_ROW and verified.equal:
+            before = len(verified.kills)
+            left = drawn(life.marks, life.born, life.ended, kills - before, seed + verified.runs)
+            resumed = self._resumed(left, reference.path, kills, tell)
+            verified.runs += 1
+            if resumed is not None:
+                verified.compared.add(compare(reference.path, resumed))
+            idle = 0 if len(verified.kills) > before else idle + 1
+        if not verified.equal:
+            tell("looking for a cause")
+            verified.causes = self._causes(reference.path)
+
+    def _resumed(
+        self, kills: list[Kill], reference: Path, asked: int, tell: Telling
+    ) -> Path | None:
+        """Train to the end, killed on the way, and return the run; nothing where it does not go on."""
+        verified = self.verified
+        home = self.folder / f"killed-{verified.runs + 1}"
+        begin = ["run", str(self.task), "--runs", str(home), "--paths-of", str(reference)]
+        waiting: list[Kill | None] = [*kills, None]
+        command = begin
+        while True:
+            life = self._lived(command, waiting.pop(0) if len(waiting) > 1 else None)
+            saved = _saved(home / self.name)
+            if life.code == 0:
+                return RunFolder.open(home / self.name).path
+            if life.code is not None:
+                verified.refused = str(_error_of(life))
+                return None
+
+            phase, step = "start", 0
+            if life.marks:
+                moment = life.marks[-1].moment
+                phase, step = moment.phase, moment.step
+            phase = "training" if phase == "updated" else phase
+            kill = Killed(life.seconds, phase, step, saved)
+            verified.kills.append(kill)
+            tell(f"kill {len(verified.kills)} of {asked}: {kill}")
+            command = begin if saved is None else ["resume", str(home / self.name)]
+
+    def _lived(self, command: list[str], kill: Kill | None = None) -> Life:
+        with self.begin([*command, "--json"], self.folder / "logs", {}) as child:
+            return child.lived(kill)
+
+    def _causes(self, reference: Path) -> list[str]:
+        """Return what is found in the parts of the run, in a process of its own."""
+        line = [sys.executable, "-m", "recurra.verifying.causes", str(reference)]
+        try:
+            done = subprocess.run(
+                line, capture_output=True, encoding="utf-8", timeout=LOOKING, check=True
+            )
+            found: list[str] = json.loads(done.stdout.splitlines()[-1])
+        except (subprocess.SubprocessError, ValueError, IndexError):
+            return []
+        return found
+
+
+def _saved(task: Path) -> int | None:
+    """Return the step of the last checkpoint of the newest run of a task, if there is one."""
+    try:
+        return RunFolder.open(task).checkpoints.index().get("last")
+    except InputError:
+        return None
+    except RunError:
+        # Whoever goes on tells what is damaged.
+        return 0
+
+
+def _error_of(life: Life) -> RecurraError:
+    """Return the error that a process has ended with."""
+    answer = life.answer()
+    kinds = {2: InputError, 3: PluginError}
+    if "error" in answer:
+        problems = [
+            Problem(
+                told["code"],
+                told["fact"],
+                told["key"],
+                Place(told["file"], told["line"], told["column"]) if told["file"] else None,
+                got=told["got"],
+                allowed=told["allowed"],
+                nearest=told["nearest"],
+                cure=told["cure"],
+            )
+            for told in answer["error"]
+        ]
+        return kinds.get(answer["exit_code"], RunError)(problems)
+    fact = f"the process ended with exit code {life.code}: {life.last_words() or 'without a word'}"
+    return RunError.of("RC065", fact, cure="run the task alone with `recurra run`, and mend that")
