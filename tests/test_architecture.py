@@ -46,6 +46,7 @@ ROOMS = [
     "compatibility",
     "attribution",
     "job",
+    "verifying",
     "verbs",
     "testing",
     "scaffold",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recurra.cli.common import Json, Override, Seed, counted, print_json
+from recurra.cli.common import Json, Override, counted, print_json
 
 if TYPE_CHECKING:
     from recurra.verifying.proof import Verified
@@ -51,7 +51,7 @@ def verify(
         observer=watcher(quiet=as_json),
     )
     print_json(verified.as_data()) if as_json else show(verified)
-    if not verified.equal:
+    if not verified.proved:
         raise typer.Exit(1)
 
 
@@ -61,7 +61,7 @@ def show(verified: Verified) -> None:
 
     compared = verified.compared
     bytes_of = [
-        f"{group} {count:,} tensors, {compared.tensor_bytes[group]:,} bytes"
+        f"{group} {counted(count, 'tensor')}, {compared.tensor_bytes[group]:,} bytes"
         for group, count in compared.tensors.items()
     ]
     out(
@@ -76,12 +76,16 @@ def show(verified: Verified) -> None:
     for line in bytes_of:
         out(f"           {line}")
     out(
-        f"           {compared.records:,} records, {compared.samples:,} samples,"
+        f"           {counted(compared.records, 'record')}, {counted(compared.samples, 'sample')},"
         f" {compared.figures:,} figures and words of the result"
     )
     out("left out:  seconds, tokens per second, and the names of the folders")
-    if verified.equal:
+    again = len(verified.kills) - verified.resumed
+    out(f"went on:   {counted(verified.resumed, 'time')} from a checkpoint, {again} from the start")
+    if verified.proved:
         out("verdict:   equal, bit for bit")
+    elif verified.equal:
+        out("verdict:   equal, but not proved: no kill fell after a checkpoint; ask for more")
     else:
         _show_faults(verified)
     if verified.folder is not None:

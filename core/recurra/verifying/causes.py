@@ -1,6 +1,6 @@
 """What may make a resumed run another one: looked for in a process of its own, by trying it out.
 
-`python -m recurra.verifying.causes RUN` prints a list of sentences as JSON. It reads the data twice,
+`python -m recurra.verifying.causes RUN` prints sentences as JSON. It reads the data twice,
 restores what it has saved, and looks for what changes while some updates are made and lies in no
 checkpoint.
 """
@@ -43,6 +43,7 @@ DEEP = 3
 MANY = 1000
 """Of how many things in a list each is looked at."""
 PLAIN = (int, float, complex, str, bytes, bool, type(None))
+STREAMS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 OWN = ("chosen_paths", "path", "step_path", "training", "noise", "compiles_steps")
 """What the engine keeps in a network, all of which a run records or makes again."""
 
@@ -62,9 +63,7 @@ def causes(folder: RunFolder) -> list[str]:
     return found
 
 
-def _trainer(
-    folder: RunFolder, resolved: Resolved, data: Data, execution: Execution
-) -> Trainer:
+def _trainer(folder: RunFolder, resolved: Resolved, data: Data, execution: Execution) -> Trainer:
     """Return the trainer of a run before its first update."""
     network, _ = build_network(
         resolved,
@@ -88,7 +87,7 @@ def _moving(resolved: Resolved, data: Data, recorded: str) -> Iterator[str]:
     if len(prints) > 1:
         yield (
             f"source {part.entry.qualified} gives other data when it is opened again:"
-            f" {len(prints)} fingerprints in three openings; a run can go on with the same data alone"
+            f" {len(prints)} fingerprints in three openings; a run goes on with the same data alone"
         )
 
 
@@ -110,13 +109,14 @@ def _hidden(resolved: Resolved, data: Data, trainer: Trainer) -> Iterator[str]:
             continue
         if is_stream or was_stream:
             yield (
-                f"{place} is a stream of random numbers that no checkpoint holds, and {made} updates"
-                " draw from it: draw from torch's own generator, whose state is saved"
+                f"{place} is a stream of random numbers that no checkpoint holds, and {made}"
+                " updates draw from it: draw from torch's own generator, whose state is saved"
             )
             continue
         yield (
             f"{place} was {was[:40]} and is {value[:40]} after {made} updates, and no checkpoint"
-            " holds it: keep it as a buffer (`self.register_buffer`), or derive it from the position"
+            " holds it: keep it as a buffer (`self.register_buffer`), or derive it from the"
+            " position"
         )
 
 
@@ -135,7 +135,7 @@ def _held(
     for name, module in network.named_modules():
         if type(module).__module__.startswith(("torch.", "recurra.")):
             continue
-        place = f"{type(module).__qualname__} ({name})"
+        place = f"{_owner(resolved, module)}: {name}"
         yield from _inside(place, vars(module), seen, 0)
         for buffer in sorted(module._non_persistent_buffers_set):
             yield f"{place}.{buffer}", (False, _state(module._buffers[buffer]) or ABSENT)
@@ -153,6 +153,14 @@ def _held(
         qualified = resolved.parts[kind].entry.qualified
         if not type(made).__module__.startswith("recurra."):
             yield from _inside(f"{kind} {qualified}", vars(made), seen, 0)
+
+
+def _owner(resolved: Resolved, module: nn.Module) -> str:
+    """Return what a module is called: as the component that it is, else by its class."""
+    for part in resolved.used:
+        if type(module) is part.entry.target:
+            return f"{part.entry.component.kind} {part.entry.qualified}"
+    return type(module).__qualname__
 
 
 def _inside(
@@ -175,13 +183,13 @@ def _inside(
 
 
 def _is_foreign(value: Any) -> bool:
-    """Tell whether something is of a library, or of recurra itself: no part keeps its state there."""
+    """Tell whether something is of a library, or of recurra itself."""
     module = type(value).__module__
     return module.partition(".")[0] in {"builtins", "torch", "numpy", "recurra", "typing", "types"}
 
 
 def _is_stream(value: Any) -> bool:
-    return isinstance(value, torch.Generator | np.random.Generator | np.random.RandomState | random.Random)
+    return isinstance(value, STREAMS)
 
 
 def _state(value: Any) -> str | None:
@@ -245,7 +253,7 @@ def main() -> None:
         found = causes(RunFolder.open(Path(sys.argv[1])))
     except RecurraError as error:
         found = [f"looking for a cause has failed: {error.problems[0].fact}"]
-    print(json.dumps(found))
+    print(json.dumps({"causes": found}))
 
 
 if __name__ == "__main__":

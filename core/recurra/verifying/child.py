@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from recurra.verifying.kills import Kill
 from recurra.verifying.phases import VARIABLE, Following, Mark
@@ -55,12 +55,12 @@ class Life:
 
 
 class Child:
-    """A command of recurra's in a process, and a group of processes, of its own.
+    """A module of recurra's in a process, and a group of processes, of its own.
 
     Left as a context, whatever the reason, it is killed if it still runs.
     """
 
-    def __init__(self, arguments: Sequence[str], logs: Path, environment: dict[str, str]) -> None:
+    def __init__(self, module: str, arguments: Sequence[str], logs: Path) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         number = len(list(logs.glob("*.out"))) + 1
         self.phases = Following(logs / f"{number}.phases")
@@ -68,14 +68,25 @@ class Child:
         more = {VARIABLE: str(self.phases.path), "PYTHONIOENCODING": "utf-8:backslashreplace"}
         self.born = time.monotonic()
         with self.out.open("wb") as out, self.err.open("wb") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "recurra", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env={**os.environ, **environment, **more},
-                start_new_session=True,
-            )
+            self.process = self.begun(module, arguments, {**os.environ, **more}, out, err)
+
+    @staticmethod
+    def begun(
+        module: str,
+        arguments: Sequence[str],
+        environment: dict[str, str],
+        out: IO[bytes],
+        err: IO[bytes],
+    ) -> subprocess.Popen[bytes]:
+        """Begin a process as a user does: a new interpreter, with hashes of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=environment,
+            start_new_session=True,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -97,9 +108,9 @@ class Child:
             self.process.kill()
         self.process.wait()
 
-    def lived(self, kill: Kill | None = None) -> Life:
-        """Wait until it ends by itself, or kill it when its time has come."""
-        due = None
+    def lived(self, kill: Kill | None = None, limit: float | None = None) -> Life:
+        """Wait until it ends by itself, or kill it when its time has come, or after a limit."""
+        due = None if limit is None else self.born + limit
         if kill is not None and kill.after is None:
             due = self.born + kill.seconds
 

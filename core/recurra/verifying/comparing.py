@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -17,11 +17,11 @@ from recurra.runs.checkpoints import Checkpoints
 
 CLOCKS: dict[str, tuple[tuple[str, ...], ...]] = {
     "state.json": (("progress", "seconds"),),
-    "manifest.json": (("sha256", "state.json"),),
+    "manifest.json": (("sha256",),),
     "index.json": (("sha256",),),
     "result.json": (("run",), ("seconds",), ("tokens_per_second",)),
 }
-"""Of files, the keys that hold a clock, a place, or a hash over one."""
+"""Of files, the keys that hold a clock, a place, or hashes of files that are compared."""
 IN_RECORDS = ("seconds", "tokens_per_second")
 """Keys of a record that hold a clock."""
 FIRST = (
@@ -61,6 +61,12 @@ class Difference:
         return f"{place}: {self.reference} in the reference, {self.resumed} in the resumed run"
 
 
+def _parted(file: str, what: str, sides: Iterable[str], step: int | None = None) -> Difference:
+    """Return the difference of two things, each as it is shown."""
+    reference, resumed = sides
+    return Difference(file, what, reference, resumed, step)
+
+
 @dataclass
 class Compared:
     """What was compared, and the first difference in each file, in the order in which they tell."""
@@ -94,7 +100,7 @@ def compare(reference: Path, resumed: Path) -> Compared:
         if one is None or other is None:
             there, absent = "a file", ABSENT
             sides = (absent, there) if one is None else (there, absent)
-            compared.differences.append(Difference(name, "", *sides))
+            compared.differences.append(_parted(name, "", sides))
             continue
         compared.files += 1
         compared.differences += list(_file(name, one, other, compared))[:1]
@@ -162,7 +168,7 @@ def _tensors(name: str, one: Path, other: Path, compared: Compared) -> Iterator[
         own, its = (side.get(tensor) for side in pair)
         if own is None or its is None:
             shown = (ABSENT if side is None else _shape(side) for side in (own, its))
-            yield Difference(name, f"tensor {tensor}", *shown, step)
+            yield _parted(name, f"tensor {tensor}", shown, step)
             continue
         compared.tensors[group] = compared.tensors.get(group, 0) + 1
         size = own.numel() * own.element_size()
@@ -173,7 +179,7 @@ def _tensors(name: str, one: Path, other: Path, compared: Compared) -> Iterator[
         index = _unlike(own, its)
         if index is not None:
             shown = (repr(side[index].item()) for side in (own, its))
-            yield Difference(name, f"tensor {tensor} {list(index)}", *shown, step)
+            yield _parted(name, f"tensor {tensor} {list(index)}", shown, step)
     if one.read_bytes() != other.read_bytes():
         # Equal tensors may still be written otherwise.
         yield Difference(name, "its header", "one", "another", step)
@@ -216,7 +222,7 @@ def _records(name: str, one: bytes, other: bytes, compared: Compared) -> Iterato
             key, *sides = first
             known = own if isinstance(own, dict) else its
             step = known.get("step") if isinstance(known, dict) else None
-            yield Difference(name, f"line {number} {key}".rstrip(), *sides, step)
+            yield _parted(name, f"line {number} {key}".rstrip(), sides, step)
 
 
 def _json(name: str, one: bytes, other: bytes, compared: Compared) -> Iterator[Difference]:
@@ -227,7 +233,7 @@ def _json(name: str, one: bytes, other: bytes, compared: Compared) -> Iterator[D
     if last == "result.json":
         compared.figures += sum(1 for _ in _leaves(own))
     for key, *sides in _unequal(own, its):
-        yield Difference(name, key, *sides, _step(name))
+        yield _parted(name, key, sides, _step(name))
     if not clocks and one != other:
         yield from _lines(name, one, other)
 
@@ -237,8 +243,10 @@ def _lines(name: str, one: bytes, other: bytes) -> Iterator[Difference]:
     rows = zip_longest(one.split(b"\n"), other.split(b"\n"))
     for number, pair in enumerate(rows, 1):
         if pair[0] != pair[1]:
-            shown = (ABSENT if line is None else _shown(line.decode("utf-8", "replace")) for line in pair)
-            yield Difference(name, f"line {number}", *shown)
+            shown = (
+                ABSENT if line is None else _shown(line.decode("utf-8", "replace")) for line in pair
+            )
+            yield _parted(name, f"line {number}", shown)
 
 
 def _parsed(text: bytes) -> Any:

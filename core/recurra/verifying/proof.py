@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +12,7 @@ from typing import Any
 
 import tomli_w
 
-from recurra.errors import InputError, PluginError, Place, Problem, RecurraError, RunError
+from recurra.errors import InputError, Place, PluginError, Problem, RecurraError, RunError
 from recurra.runs import files
 from recurra.runs.folder import RunFolder, next_folder
 from recurra.verifying.child import Child, Life
@@ -29,7 +26,7 @@ IN_A_ROW = 2
 """Runs without a kill, since their time was over before it came, after which no more are begun."""
 
 Telling = Callable[[str], None]
-Begin = Callable[[Sequence[str], Path, dict[str, str]], Child]
+Begin = Callable[[str, Sequence[str], Path], Child]
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,9 @@ class Killed:
 class Verified:
     """What was proved of a task: `equal` where no bit differs.
 
-    `refused` is what a resumed process said where it did not go on; `causes` are what was found in
-    the parts of the run where something differs. `folder` holds both runs where they are kept.
+    `proved` says that it was resumed, too. `refused` is what a resumed process said where it did
+    not go on; `causes` are what was found in the parts of the run where something differs. `folder`
+    holds both runs where they are kept.
     """
 
     task: str
@@ -72,13 +70,23 @@ class Verified:
     seconds: float = 0.0
 
     @property
+    def resumed(self) -> int:
+        """How many kills have left a checkpoint from which the run went on."""
+        return sum(kill.saved is not None for kill in self.kills)
+
+    @property
     def equal(self) -> bool:
-        """Whether every resumed run is the reference, bit for bit."""
+        """Whether no resumed run differs from the reference in a bit."""
         return not self.refused and not self.compared.differences
+
+    @property
+    def proved(self) -> bool:
+        """Whether they are equal, and any of them was resumed at all."""
+        return self.equal and self.resumed > 0
 
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data, as `--json` prints it."""
-        return {"equal": self.equal, **asdict(self)}
+        return {"proved": self.proved, "equal": self.equal, **asdict(self)}
 
 
 class Proof:
@@ -109,7 +117,7 @@ class Proof:
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
         verified.seconds = time.monotonic() - began
-        if self.keeps or not verified.equal:
+        if self.keeps or not verified.proved:
             verified.folder = str(self.folder)
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -125,14 +133,17 @@ class Proof:
         tell(f"reference: {verified.updates:,} updates, never stopped, in {life.seconds:.1f} s")
 
         idle = 0
-        while len(verified.kills) < kills and idle < IN_A_ROW and verified.equal:
+        while verified.equal and idle < IN_A_ROW:
             before = len(verified.kills)
-            left = drawn(life.marks, life.born, life.ended, kills - before, seed + verified.runs)
-            resumed = self._resumed(left, reference.path, kills, tell)
+            left = kills - before if before < kills else int(verified.resumed == 0)
+            if not left:
+                break
+            moments = drawn(life.marks, life.born, life.ended, left, seed + verified.runs)
+            resumed = self._resumed(moments, reference.path, kills, tell)
             verified.runs += 1
             if resumed is not None:
                 verified.compared.add(compare(reference.path, resumed))
-            idle = 0 if len(verified.kills) > before else idle + 1
+            idle = 0 if verified.resumed and len(verified.kills) > before else idle + 1
         if not verified.equal:
             tell("looking for a cause")
             verified.causes = self._causes(reference.path)
@@ -140,7 +151,7 @@ class Proof:
     def _resumed(
         self, kills: list[Kill], reference: Path, asked: int, tell: Telling
     ) -> Path | None:
-        """Train to the end, killed on the way, and return the run; nothing where it does not go on."""
+        """Train to the end, killed on the way; return the run, nothing where it does not go on."""
         verified = self.verified
         home = self.folder / f"killed-{verified.runs + 1}"
         begin = ["run", str(self.task), "--runs", str(home), "--paths-of", str(reference)]
@@ -166,20 +177,15 @@ class Proof:
             command = begin if saved is None else ["resume", str(home / self.name)]
 
     def _lived(self, command: list[str], kill: Kill | None = None) -> Life:
-        with self.begin([*command, "--json"], self.folder / "logs", {}) as child:
+        with self.begin("recurra", [*command, "--json"], self.folder / "logs") as child:
             return child.lived(kill)
 
     def _causes(self, reference: Path) -> list[str]:
         """Return what is found in the parts of the run, in a process of its own."""
-        line = [sys.executable, "-m", "recurra.verifying.causes", str(reference)]
-        try:
-            done = subprocess.run(
-                line, capture_output=True, encoding="utf-8", timeout=LOOKING, check=True
-            )
-            found: list[str] = json.loads(done.stdout.splitlines()[-1])
-        except (subprocess.SubprocessError, ValueError, IndexError):
-            return []
-        return found
+        logs = self.folder / "logs"
+        with self.begin("recurra.verifying.causes", [str(reference)], logs) as child:
+            life = child.lived(limit=LOOKING)
+        return list(life.answer().get("causes", []))
 
 
 def _saved(task: Path) -> int | None:
