@@ -198,7 +198,7 @@ def test_the_command_prints_what_was_compared(forked: None, empty: Path) -> None
         "9 updates, left alone, then again, killed 1 time",
         "training.checkpoint_every: 1, which changes no bit",
         "kill 1 of 1",
-        "weights 6 tensors",
+        "weights 12 tensors",
         "verdict:   equal, bit for bit",
     ):
         assert word in ended.out, ended.out
@@ -282,7 +282,7 @@ def test_a_process_that_crashes_is_told_with_its_last_words(
     monkeypatch.setattr("recurra.verbs.run", crash)
     with pytest.raises(RunError, match="out of cheese") as caught:
         proved(tmp_path, task)
-    assert caught.value.problems[0].code == "RC064"
+    assert caught.value.problems[0].code == "RC065"
 
 
 @pytest.mark.slow

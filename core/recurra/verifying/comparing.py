@@ -13,8 +13,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from recurra.runs.checkpoints import Checkpoints
-
 CLOCKS: dict[str, tuple[tuple[str, ...], ...]] = {
     "state.json": (("progress", "seconds"),),
     "manifest.json": (("sha256",),),
@@ -92,7 +90,7 @@ class Compared:
 
 
 def compare(reference: Path, resumed: Path) -> Compared:
-    """Compare all files of two runs, whose last and best checkpoints are at the same steps."""
+    """Compare all files of two runs that are over: which there are depends on no clock."""
     compared = Compared()
     own, others = (_files(folder) for folder in (reference, resumed))
     for name in sorted(own.keys() | others.keys(), key=_order):
@@ -115,28 +113,9 @@ def _order(name: str) -> tuple[bool, int, str]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Return the files of a run by their names in it.
-
-    Of its checkpoints these are those of the last and the best: others may be there by a clock.
-    """
-    files = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        step = next((part for part in name.parts if part.startswith("step-")), None)
-        if path.is_dir():
-            continue
-        if step is not None and step not in _pointed_to(folder, name):
-            continue
-        files[name.as_posix()] = path
-    return files
-
-
-def _pointed_to(folder: Path, name: Path) -> set[str]:
-    """Return the names of the checkpoints that the index beside one points to."""
-    depth = next(depth for depth, part in enumerate(name.parts) if part.startswith("step-"))
-    checkpoints = Checkpoints(folder.joinpath(*name.parts[:depth]))
-    index = checkpoints.index()
-    return {f"step-{index[which]}" for which in ("last", "best") if which in index}
+    """Return the files of a run by their names in it."""
+    files = (path for path in sorted(folder.rglob("*")) if not path.is_dir())
+    return {path.relative_to(folder).as_posix(): path for path in files}
 
 
 def _file(name: str, one: Path, other: Path, compared: Compared) -> Iterator[Difference]:
