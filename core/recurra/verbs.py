@@ -26,6 +26,7 @@ from recurra.job.frame import form_of, model_column
 from recurra.job.fresh import Prepared, prepared
 from recurra.job.intervals import with_levels
 from recurra.job.opening import opened
+from recurra.job.reopen import recorded_paths
 from recurra.job.report import Report
 from recurra.job.reproducing import TOLERANCE, Reproduction
 from recurra.job.reproducing import reproduce as reproduced
