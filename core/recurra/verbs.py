@@ -379,9 +379,10 @@ def _trained(
     observer: Observer,
 ) -> tuple[Run, Data]:
     """Return the run of a fold: a new one, or the one that has begun, to its end."""
-    begun = folder.trained(fold)
-    if begun is not None and RunFolder.open(begun).checkpoints.index():
-        again = resume(begun, data=data, trust=trust, observer=observer)
+    root, name = folder.home(fold)
+    begun = RunFolder.begun(root / name)
+    if begun is not None:
+        again = resume(begun.path, data=data, trust=trust, observer=observer)
         return again, again.data(past)
     tell(observer, [f"fold {fold} of {folder.asked.folds}: training"])
     ready = ready or prepared(past)

@@ -233,6 +233,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             os.killpg(child.pid, signal.SIGKILL)
         else:
             child.kill()
+    # After Ctrl-C nobody else waits for it.
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(timeout=10)
 
 
 def _copied(work: Path, name: str, of: str) -> Path | None:

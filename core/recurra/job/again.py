@@ -45,7 +45,8 @@ def go_on(folder: RunFolder, changes: Changes, observer: Observer, until: int | 
 
         warn_of_other_paths(folder, recorded.paths, choices)
         warn_of_other_device(folder, str(network.device))
-        folder.records.amend("plugins.json", files.json_text(plugins(resolved)))
+        with folder.telling():
+            folder.records.amend("plugins.json", files.json_text(plugins(resolved)))
 
         with sized(resolved, network, recorded):
             if changes:

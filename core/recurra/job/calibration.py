@@ -99,8 +99,8 @@ def recipe_of(past: Resolved) -> str:
 def _trained(folder: RunFolder, past: Resolved, observer: Observer) -> tuple[Run, Data]:
     """Return the calibration model, whose training goes on where it had begun."""
     home = folder.path / NAME
-    begun = RunFolder.open(home) if home.is_dir() and any(home.iterdir()) else None
-    if begun is not None and _is_whole(begun, past):
+    begun = RunFolder.begun(home)
+    if begun is not None and _is_of(begun, past):
         with begun.held():
             made = go_on(begun, Changes(begun, past, past), observer)
         return made, made.data(past)
@@ -109,11 +109,10 @@ def _trained(folder: RunFolder, past: Resolved, observer: Observer) -> tuple[Run
     return ready.trained(RunFolder.create(folder.path, NAME), observer), ready.data
 
 
-def _is_whole(begun: RunFolder, past: Resolved) -> bool:
-    """Tell whether a training that has begun is that of a task, and can go on."""
+def _is_of(begun: RunFolder, past: Resolved) -> bool:
+    """Tell whether a training that has begun is that of a task."""
     text = begun.path / "task.toml"
-    same = text.is_file() and text.read_text(encoding="utf-8") == past.toml()
-    return same and bool(begun.checkpoints.index())
+    return text.is_file() and text.read_text(encoding="utf-8") == past.toml()
 
 
 def _none(fold: int) -> Model:

@@ -96,6 +96,14 @@ def train(
     Whoever calls this holds the folder (`RunFolder.held`). A run that goes on does so from its last
     checkpoint, with what changes in its task.
     """
+    with run.folder.telling():
+        return _to_the_end(run, data, observer, changes, until)
+
+
+def _to_the_end(
+    run: Run, data: Data, observer: Observer, changes: Changes | None, until: int | None
+) -> Run:
+    """Train and tell what came of it, as `train` does."""
     folder, resolved, network = run.folder, run.resolved, run.network
     start = time.perf_counter()
     trainer, why = _trained(run, data, observer, changes, until)

@@ -6,9 +6,11 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import recurra
 from recurra import system
 from recurra.engine.machine import model
-from recurra.errors import Altered, InputError, RecurraError, warn
+from recurra.errors import Altered, InputError, RecurraError, RunError, warn
 from recurra.runs import files
 from recurra.runs.checkpoints import Checkpoints
 from recurra.runs.records import FORMAT, Records, Written, reading
@@ -87,6 +89,21 @@ class RunFolder:
             cure = f"the runs here are {', '.join(runs[-5:])}"
         raise InputError.of("RC051", fact, cure=cure)
 
+    @classmethod
+    def begun(cls, home: Path) -> RunFolder | None:
+        """Return the newest run of a task's folder that can go on, if any.
+
+        One that was ended before its first checkpoint is cleared away: it begins anew in its place.
+        Raises `RunError` (RC052, RC053).
+        """
+        for path in sorted(_numbered(home), key=_number, reverse=True):
+            folder = cls(path)
+            if folder.checkpoints.index():
+                return folder
+            with files.guarded(path):
+                shutil.rmtree(path)
+        return None
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep every other process from training this run meanwhile.
@@ -144,6 +161,23 @@ class RunFolder:
         if step is None:
             return whole
         return f"{whole}, the last of step {step}: `recurra resume {self.path}` goes on"
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Say of a write that fails meanwhile, wherever it was, what is whole and how to go on."""
+        try:
+            yield
+        except RunError as error:
+            told = f"`recurra resume {self.path}`"
+            if self._step() is None or told in str(error):
+                raise
+            problems = [
+                replace(problem, cure=f"{problem.cure}; {self._saved()}")
+                if problem.code == "RC053"
+                else problem
+                for problem in error.problems
+            ]
+            raise RunError(problems) from error
 
     def _step(self) -> int | None:
         """Return the step of the last checkpoint, if there is one."""
@@ -290,7 +324,7 @@ def _records(lines: list[bytes]) -> Iterator[dict[str, Any]]:
 def _holds_task(path: Path) -> bool:
     """Tell whether a folder is a run's, damaged as it may be."""
     try:
-        if not (path / "task.toml").is_file():
+        if not os.path.lexists(path / "task.toml"):
             return False
         return any(os.path.lexists(path / name) for name in LEFT)
     except OSError:
@@ -300,8 +334,13 @@ def _holds_task(path: Path) -> bool:
 
 def _runs_in(path: Path) -> list[Path]:
     """Return the runs in a task's folder."""
+    return [inner for inner in _numbered(path) if _holds_task(inner)]
+
+
+def _numbered(path: Path) -> list[Path]:
+    """Return the folders in one, or other things, that bear numbers."""
     try:
-        return [inner for inner in path.iterdir() if inner.name.isdecimal() and _holds_task(inner)]
+        return [inner for inner in path.iterdir() if inner.name.isdecimal()]
     except OSError:
         return []
 

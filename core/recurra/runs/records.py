@@ -184,13 +184,21 @@ def reading(path: Path, cure: str = "") -> Iterator[None]:
     except ValidationError as error:
         raise damaged(path, _faults(error), cure) from error
     except OSError as error:
-        raise damaged(path, f"it cannot be read: {error.strerror or error}", cure) from error
+        what = _inside(path, error.filename)
+        raise damaged(path, f"{what} cannot be read: {error.strerror or error}", cure) from error
     except KeyError as error:
         raise damaged(path, f"{error} is missing", cure) from error
     except Exception as error:
         # safetensors, say, has errors of its own.
         message = " ".join(str(error).split())
         raise damaged(path, message[:300] or type(error).__name__, cure) from error
+
+
+def _inside(folder: Path, name: Any) -> str:
+    """Return the name of a file in a folder, as far as an error tells it."""
+    if isinstance(name, str) and Path(name).parent == folder:
+        return Path(name).name
+    return "it"
 
 
 def _faults(error: ValidationError) -> str:
