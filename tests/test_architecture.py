@@ -51,6 +51,7 @@ ROOMS = [
     "testing",
     "scaffold",
     "doctor",
+    "upkeep",
     "bench",
     "cli",
     "__main__",

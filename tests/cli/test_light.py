@@ -50,6 +50,7 @@ LIGHT = [
     ["new", "--list"],
     ["new", "hello_lstm"],
     ["plugins", "new", "drip", "--kind", "cell"],
+    ["cache"],
 ]
 
 

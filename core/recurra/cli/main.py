@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recurra.cli import answers, backtest_view, bundle_view, reproduce_view, verify_view
+from recurra.cli import (
+    answers,
+    backtest_view,
+    bundle_view,
+    cache_view,
+    reproduce_view,
+    verify_view,
+)
 from recurra.cli.common import (
     Commands,
     Json,
@@ -247,6 +254,7 @@ def evaluate(
 
 
 app.command()(backtest_view.backtest)
+app.command()(cache_view.cache)
 app.command()(bundle_view.bundle)
 app.command()(reproduce_view.reproduce)
 app.command()(bundle_view.inspect)

@@ -330,7 +330,10 @@ def recalled(folder: Path, vocabulary: Vocabulary[Any], marks: int = 0) -> Store
         return None
     if not fits or not size:
         return None
-    return replace(opened.store, symbols=size + marks)
+    store = replace(opened.store, symbols=size + marks)
+    # The one that was opened lets its file go.
+    store.hold()
+    return store
 
 
 def _open(folder: Path) -> Opened | None:
