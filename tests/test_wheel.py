@@ -134,6 +134,42 @@ def test_two_commands_train_a_model(scripts: Path, tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "hello_lstm" / "1" / "result.json").is_file()
 
 
+@pytest.mark.slow
+def test_a_bundle_is_trained_again_where_nothing_else_is(scripts: Path, tmp_path: Path) -> None:
+    """A run with a plugin file and data of its own, trained here, comes out of its bundle alone:
+    bit for bit, in an environment made from nothing, with an empty cache, once all else is gone.
+    """
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "unit.py").write_text(unit(), encoding="utf-8")
+    (here / "data.txt").write_text("hello world, " * 20, encoding="utf-8")
+    tables = (REPOSITORY / "tasks" / "hello_lstm.toml").read_text(encoding="utf-8")
+    (here / "task.toml").write_text(tables, encoding="utf-8")
+    changes = {
+        "plugins.files": [str(here / "unit.py")],
+        "cell.kind": "unit",
+        "source": {"kind": "text", "path": str(here / "data.txt")},
+        "sequence.split": [0.5, 0.25, 0.25],
+        "training.epochs": 3,
+    }
+    run = recurra.run(here / "task.toml", changes, runs=here / "runs")
+    recurra.bundle(run, tmp_path / "run.zip", with_data=True)
+    shutil.rmtree(here)
+
+    there = tmp_path / "there"
+    there.mkdir()
+    line = ["reproduce", "../run.zip", "--trust", "--json"]
+    found = json.loads(alone(scripts, "recurra", *line, cwd=there).splitlines()[-1])
+    assert found["passed"] and found["level"] == "bits" and found["same_bits"], found
+    assert found["reasons"] == [] and len(found["compared"]) >= 10
+
+
+def unit() -> str:
+    """Return the plugin file that README.md shows."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    return text.partition("# unit.py\n")[2].partition("```")[0]
+
+
 def test_it_writes_a_new_plugin(scripts: Path, tmp_path: Path) -> None:
     """The templates come along: `recurra plugins new` writes a whole distribution, and its task can
     be read.

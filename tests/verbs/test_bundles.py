@@ -17,7 +17,14 @@ from conftest import HELLO, SERIES
 from trials import Stopper, write
 
 import recurra
-from recurra.errors import InputError, Interrupted, OtherVersion, PluginError, RunError
+from recurra.errors import (
+    InputError,
+    Interrupted,
+    OtherVersion,
+    PluginError,
+    RecurraError,
+    RunError,
+)
 from recurra.runs import archive
 
 VALIDATED = {"sequence.split": [0.5, 0.25, 0.25], "source.text": "hello world, " * 6}
@@ -73,6 +80,7 @@ def forged(bundle: Path, **changes: bytes | None) -> Path:
         (name,) = [name for name in contents if name.rpartition("/")[2].split(".")[0] == key]
         assert content is not None
         contents[name] = content
+    vouch(contents)
     hashes = json.loads(contents["run/hashes.json"])
     for name in hashes["sha256"]:
         hashes["sha256"][name] = [sha256(contents[f"run/{name}"]).hexdigest()]
@@ -80,6 +88,20 @@ def forged(bundle: Path, **changes: bytes | None) -> Path:
     path = bundle.with_name(f"forged-{len(list(bundle.parent.glob('forged*')))}.zip")
     archive.write(path, about, contents)
     return path
+
+
+def vouch(contents: dict[str, bytes]) -> None:
+    """Make the hashes of the checkpoints anew."""
+    index = json.loads(contents["run/checkpoints/index.json"])
+    for step in index["sha256"]:
+        name = f"run/checkpoints/{step}/manifest.json"
+        manifest = json.loads(contents[name])
+        for file in manifest["sha256"]:
+            content = contents[f"run/checkpoints/{step}/{file}"]
+            manifest["sha256"][file] = sha256(content).hexdigest()
+        contents[name] = json.dumps(manifest).encode()
+        index["sha256"][step] = sha256(contents[name]).hexdigest()
+    contents["run/checkpoints/index.json"] = json.dumps(index).encode()
 
 
 def entry(bundle: Path, key: str) -> bytes:
@@ -339,6 +361,48 @@ def test_the_command_says_pass_or_fail(
     assert code == 0 and Path("out.zip").is_file()
     code, said = call("inspect", "out.zip")
     assert code == 0 and "a bundle of task task" in said
+
+
+ODD_PLACES: list[dict[str, Any]] = [
+    {"table": "source", "key": "text", "path": "x", "entry": "plugins/1/x.py"},
+    {"table": "plugins", "key": "files", "path": "x", "entry": "data/1/x.py"},
+    {"table": "plugins", "key": "files", "path": "x", "entry": "plugins/../../x.py"},
+    {"table": "source.text.no", "key": "text", "path": "x", "entry": "data/1/x"},
+    {"table": "cell.stack.7", "key": "text", "path": "x", "entry": "data/1/x"},
+    {"table": "", "key": "", "path": 7, "entry": "data/1/x"},
+]
+
+
+@pytest.mark.parametrize("place", ODD_PLACES, ids=range(len(ODD_PLACES)))
+def test_a_manifest_that_lies_is_refused(
+    plain: Path, tmp_path: Path, liar: Callable[..., Path], place: dict[str, Any]
+) -> None:
+    """What it says of paths leads nowhere, and takes nothing for code that is none."""
+    about = json.dumps({"places": [place]}).encode()
+    try:
+        found = recurra.reproduce(liar(about=about), runs=tmp_path / "runs")
+    except InputError as error:
+        assert error.problems[0].code == "RC056"
+        assert not list(tmp_path.rglob("*.json"))
+    else:
+        # A place that no table has changes nothing.
+        assert found.passed and place["table"].startswith("cell")
+
+
+FILES = ["metrics", "result", "data", "vocabulary", "environment", "task", "state"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"metrics": 7}', b"\xff"], ids=range(5))
+@pytest.mark.slow
+def test_a_file_that_is_none_is_told(
+    plain: Path, tmp_path: Path, liar: Callable[..., Path], name: str, content: bytes
+) -> None:
+    """Whatever a bundle holds, what comes is an error of recurra's, or a verdict."""
+    try:
+        recurra.reproduce(liar(**{name: content}), runs=tmp_path / "runs")
+    except RecurraError:
+        pass
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ from recurra.spec.document import Key
 from recurra.spec.overrides import key_of
 
 SOURCE = "source"
+BESIDE_BITS = ("format", "platform", "device", "paths", "step_paths")
+"""Of an environment, what bits do not depend on as it stands, or is compared otherwise."""
 
 
 class Phase(NamedTuple):
@@ -107,7 +109,9 @@ def differing(environments: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what of two environments differs and may round otherwise, in words."""
     own, its = environments
     found = []
-    for key in ("recurra", "python", "torch", "numpy", "processor", "cpu", "gpu", "threads"):
+    for key in dict.fromkeys([*own, *its]):
+        if key in BESIDE_BITS:
+            continue
         if key == "gpu" and "cuda" not in str(own.get("device")):
             continue
         if key == "cpu" and key not in own:

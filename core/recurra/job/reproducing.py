@@ -35,7 +35,7 @@ from recurra.model.device import of_here
 from recurra.resolve import resolve, usable_name
 from recurra.resolved import Resolved
 from recurra.runs import bundles, files, likeness
-from recurra.runs.archive import Archive
+from recurra.runs.archive import Archive, refused
 from recurra.runs.bundles import ORIGIN, RUN, Bundle
 from recurra.runs.folder import RunFolder
 from recurra.runs.likeness import Figure
@@ -182,12 +182,16 @@ def _ready(unpacked: Unpacked, overrides: Overrides, data: Any) -> tuple[Prepare
     """Return what is left to train, once nothing more can be refused."""
     held, bundle, recorded = unpacked.held, unpacked.bundle, unpacked.recorded
     recorded.records.verify()
-    tables = _placed(unpacked, RUN)
+    for which in ("last", "best"):
+        recorded.checkpoints.load(which)
+    if recorded.checkpoints.index()["last"] != bundle.step:
+        held.refuse("its last checkpoint is of another step than its manifest says")
     last = None if bundle.finished else bundle.step
     try:
+        tables = _placed(unpacked, RUN)
         first, todo = phases(tables, recorded.records.changes(), last)
     except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-        held.refuse(f"its changes.json does not fit its task.toml: {error}")
+        held.refuse(f"its files do not fit each other: {error}")
 
     environment = recorded.records.environment()
     _on_the_same(first, environment.device, environment.threads)
@@ -294,8 +298,11 @@ def _compared(
     if tables.get("device", {}).get("determinism") == "relaxed":
         reasons.append("device.determinism is relaxed")
 
-    found = likeness.compare(recorded.path, run.path, bundle.step, bundle.finished)
-    figures = likeness.figures(recorded.path, run.path, tolerance, bundle.finished)
+    try:
+        found = likeness.compare(recorded.path, run.path, bundle.step, bundle.finished)
+        figures = likeness.figures(recorded.path, run.path, tolerance, bundle.finished)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise refused(path, f"what the run has left cannot be read: {error}") from error
     level = "figures" if reasons else "bits"
     passed = not found.differing if level == "bits" else all(each.within for each in figures)
     return Reproduction(

@@ -14,10 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from recurra.errors import InputError, RecurraError
+from recurra.errors import InputError
 from recurra.runs import archive, bundles, files, headers
 from recurra.runs.headers import Header
-from recurra.runs.records import HASHES, Records
+from recurra.runs.records import HASHES, Hashes
 
 LARGEST = 16 << 20
 """Bytes of a file of JSON or TOML, at most."""
@@ -131,6 +131,9 @@ def _is_run(path: Path) -> bool:
 
 def _bounded(found: Inspected, path: Path) -> bytes | None:
     """Return a small file; nothing, with a fault, of one that is none."""
+    if not _there(path):
+        found.faults.append(f"{path.name} is missing")
+        return None
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
@@ -198,11 +201,13 @@ def _installed(distribution: str) -> str | None:
 
 def _hashed(found: Inspected, run: Path) -> None:
     """Hold the files of a run against their recorded hashes."""
-    try:
-        recorded = Records(run).hashes()
-    except RecurraError as error:
-        recorded = {}
-        found.faults.append(error.problems[0].fact)
+    recorded: dict[str, list[str]] = {}
+    if os.path.lexists(run / HASHES):
+        content = _bounded(found, run / HASHES)
+        try:
+            recorded = Hashes.model_validate_json(content or b"").sha256
+        except ValueError:
+            found.faults.append(f"{HASHES} is damaged: it holds no hashes")
     names = sorted(file.name for file in run.iterdir() if file.is_file())
     for name in sorted({*names, *recorded}):
         _note(found, run / name, name, recorded.get(name), name == HASHES)
@@ -213,9 +218,11 @@ def _note(
 ) -> None:
     """Note a file, and whether its hash is a recorded one."""
     try:
+        if not path.is_file():
+            raise OSError("a pipe may wait for ever")
         size = path.stat().st_size
         digest = files.digest(path) if recorded is not None else ""
-    except OSError:
+    except (OSError, ValueError):
         found.files.append(File(name, 0, MISSING))
         found.faults.append(f"{name} is missing")
         return
@@ -251,7 +258,7 @@ def _checkpoints(found: Inspected, folder: Path) -> None:
 def _there(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
