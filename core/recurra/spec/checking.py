@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "describe", "dotted", "literal", "path_of", "problems", "unplaced"]
 
+MOST_PROBLEMS = 100
+"""Problems of a table that are told at a time."""
 MOST_KEYS = 40
 """Keys of a table that an error lists, at most."""
 
@@ -149,9 +151,16 @@ def unplaced(
 def _first_problems(error: ValidationError, checked: Checked) -> dict[Key, Problem]:
     """Return the first problem of each key that is at fault, still without its place."""
     by_key: dict[Key, Problem] = {}
-    for fault in _nearest_branches(checked.values, error.errors(include_url=False)):
+    faults = _nearest_branches(checked.values, error.errors(include_url=False))
+    for number, fault in enumerate(faults):
         key, problem = _problem(fault, checked)
         by_key.setdefault(key, problem)
+        if len(by_key) == MOST_PROBLEMS:
+            if rest := len(faults) - 1 - number:
+                cure = f"{problem.cure}; " if problem.cure else ""
+                cure += f"{rest:,} more faults are told once these are mended"
+                by_key[key] = replace(problem, cure=cure)
+            break
     return by_key
 
 

@@ -71,8 +71,8 @@ class Document:
         table = self.table(key[:-1])
         if table is None or key[-1] not in table:
             return False
-        del table[key[-1]]
-        self._forget(key)
+        self._forget_below(key, table.pop(key[-1]))
+        self.origins.pop(key, None)
         return True
 
     def table(self, key: Key) -> dict[Any, Any] | None:
@@ -137,7 +137,7 @@ class Document:
             if not is_table or not isinstance(old, dict):
                 if is_table and key in TABLES and old is not None:
                     self.faults.append(self._not_a_table(key))
-                self._forget_below(key)
+                self._forget_below(key, old)
                 into[name] = {} if is_table else value
                 self.origins[key] = self._newest
             if is_table:
@@ -150,20 +150,12 @@ class Document:
         cure = f"write the key that is meant: {name}.kind = ..."
         return Problem("RC012", fact, name, self.place(key), cure=cure)
 
-    def _forget(self, key: Key) -> None:
-        """Drop the origin of what is no more there, and of all that it held."""
-        self._forget_below(key)
-        self.origins.pop(key, None)
-
-    def _forget_below(self, key: Key) -> None:
-        """Drop the origins inside a table that is about to be replaced."""
-        depth = len(key)
-        for path in list(self.origins):
-            if path[:depth] == key and path != key:
-                del self.origins[path]
-        for path in list(self.changes):
-            if path[:depth] == key:
-                del self.changes[path]
+    def _forget_below(self, key: Key, value: Any) -> None:
+        """Drop the origins inside a table that is gone, or about to be replaced."""
+        self.changes.pop(key, None)
+        for name, inner in value.items() if isinstance(value, dict) else ():
+            self.origins.pop((*key, name), None)
+            self._forget_below((*key, name), inner)
 
     def inherited(self, key: Key, change: Change) -> bool:
         """Tell whether a key comes from below the layer that changed the kind of its table."""

@@ -12,17 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from recurra.contracts.vocabulary import broken_text
 from recurra.errors import InputError, Place, Problem
+from recurra.spec.bounds import DEEPEST, LARGEST, PARTS, excess
 from recurra.spec.document import Key, same
 from recurra.spec.tables import TABLES
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')"""
 _DOTTED = re.compile(rf"[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART})*[ \t]*")
-DEEPEST = 100
-"""How deeply tables and lists may lie in each other."""
+_SINGLE = re.compile(_PART)
 
 _DATES = (datetime.date, datetime.time)
 
@@ -104,35 +104,35 @@ def _split(text: str) -> tuple[str, str]:
 def toml_or_text(value: str) -> Any:
     """Return what a text means as a TOML value, or the text itself.
 
-    It is the text where it means nothing, and where it means a date, which no key holds.
+    It is the text where it means nothing, where it means a date, which no key holds, and where it
+    holds more than a task may.
     """
+    if len(value) > LARGEST or excess(value):
+        return value
     try:
         tables = tomllib.loads(f"v = {value}")
-    except (ValueError, RecursionError):
+    except ValueError:
         return value
 
     # A text of several lines could set other keys too.
     is_value = list(tables) == ["v"] and not isinstance(tables["v"], _DATES)
-    if is_value and not too_deep(tables):
-        return tables["v"]
-    return value
+    return tables["v"] if is_value else value
 
 
 def key_of(name: str) -> Key:
     """Return the key path of a dotted key, or nothing if it is none."""
-    if not _DOTTED.fullmatch(name):
+    if not _DOTTED.fullmatch(name) or len(_SINGLE.findall(name)) > PARTS:
         return ()
     try:
         node: Any = tomllib.loads(f"{name} = 0")
     except tomllib.TOMLDecodeError:
         return ()
 
-    # Down to the 0: what a key deeper than any task has ends in is still a table.
     key: list[str] = []
-    while isinstance(node, dict) and len(key) < DEEPEST:
+    while isinstance(node, dict):
         ((part, node),) = node.items()
         key.append(part)
-    return () if isinstance(node, dict) else tuple(key)
+    return tuple(key)
 
 
 def _nest(name: str, value: Any, place: Place) -> dict[str, Any]:
@@ -144,21 +144,6 @@ def _nest(name: str, value: Any, place: Place) -> dict[str, Any]:
     for part in reversed(key):
         value = {part: value}
     return dict(value)
-
-
-def too_deep(value: Any) -> bool:
-    """Tell whether lists and tables lie in each other more deeply than any task needs."""
-    # Level by level, since recursion itself would fail on what is very deep.
-    level = [value]
-    for _ in range(DEEPEST):
-        below: list[Any] = []
-        for node in level:
-            inside = node.values() if isinstance(node, dict) else node
-            below += [inner for inner in inside if isinstance(inner, (dict, list))]
-        if not below:
-            return False
-        level = below
-    return True
 
 
 def plain(value: Any, name: str, place: Place, depth: int = 0) -> Any:
@@ -216,33 +201,40 @@ def _excerpt(value: Any) -> str:
 
 def _clashes(overrides: list[Override]) -> Iterator[Problem]:
     """Give a problem for each override that would replace what one before it says."""
-    settings: dict[Key, Setting] = {}
-    for override in overrides:
+    before = _Settings()
+    for number, override in enumerate(overrides):
         said = dict(leaves(override.tables))
         for key, value in said.items():
-            earlier = _contradicted(settings, key, value)
-            if earlier and key != ("unset",):
-                yield _clash(earlier, override, key)
+            earlier = before.contradicted(key, value)
+            if earlier is not None and key != ("unset",):
+                yield _clash(overrides[earlier], override, key)
                 break
         for key, value in said.items():
-            settings[key] = Setting(override, value)
+            before.add(key, value, number)
 
 
-class Setting(NamedTuple):
-    """The value that an override gives to a key."""
+class _Settings:
+    """What overrides set, by their numbers: each key has its last value."""
 
-    override: Override
-    value: Any
+    def __init__(self) -> None:
+        self.values: dict[Key, tuple[Any, int]] = {}
+        self.inside: dict[Key, int] = {}
+        """Of each table that holds a key, the first override that sets one."""
 
+    def add(self, key: Key, value: Any, number: int) -> None:
+        """Take note of a value."""
+        self.values[key] = value, number
+        for depth in range(len(key)):
+            self.inside.setdefault(key[:depth], number)
 
-def _contradicted(settings: dict[Key, Setting], key: Key, value: Any) -> Override | None:
-    """Return the override that sets a key, a table above it, or a key inside it, otherwise."""
-    for other, setting in settings.items():
-        shorter = min(len(key), len(other))
-        differ = key != other or not same(setting.value, value)
-        if key[:shorter] == other[:shorter] and differ:
-            return setting.override
-    return None
+    def contradicted(self, key: Key, value: Any) -> int | None:
+        """Return the first override that sets a key, a table above, or a key inside, otherwise."""
+        found = [self.inside[key]] if key in self.inside else []
+        for depth in range(1, len(key) + 1):
+            other, number = self.values.get(key[:depth], (value, -1))
+            if number >= 0 and (depth < len(key) or not same(other, value)):
+                found.append(number)
+        return min(found, default=None)
 
 
 def leaves(tables: dict[str, Any], path: Key = ()) -> Iterator[tuple[Key, Any]]:

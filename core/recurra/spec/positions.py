@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -197,9 +198,15 @@ def line_and_column(text: str, offset: int) -> tuple[int, int]:
 
 def locate(text: str, path: Path) -> tuple[Path, Span | None]:
     """Return the longest part of a key path that the text holds, and its span."""
-    spans = Scanner(text).scan()
+    spans = _spans(text)
     for depth in range(len(path), 0, -1):
         head = path[:depth]
         if head in spans:
             return head, spans[head]
     return (), None
+
+
+@lru_cache(maxsize=2)
+def _spans(text: str) -> dict[Path, Span]:
+    """Return the places of a text: the problems of a task are looked up one after the other."""
+    return Scanner(text).scan()

@@ -13,15 +13,14 @@ from typing import Any
 
 from recurra.errors import InputError, Place, nearest
 from recurra.spec import positions
+from recurra.spec.bounds import BEYOND, LARGEST, excess
 from recurra.spec.document import Document, Key, Layer, expanded, line_of
-from recurra.spec.overrides import key_of, overriding, parse_override, plain, too_deep, unset_keys
+from recurra.spec.overrides import key_of, overriding, parse_override, plain, unset_keys
 
 __all__ = ["Document", "Key", "Layer", "parse_override", "read", "read_toml"]
 
-LARGEST = 1 << 26
-"""Bytes of a task file, at most: beyond that it is data, or a device that never ends."""
-
-
+EXCERPT = 1000
+"""Characters of a line that are shown of a text that is too large."""
 TASK = "the task"
 """What a task without a file is called."""
 
@@ -157,20 +156,24 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise _encoding_error(path, raw, error) from error
 
-    place = Place(str(path))
-    deep = InputError.of("RC003", "the file nests lists or tables too deeply", place=place)
+    if beyond := excess(text):
+        line, column = positions.line_and_column(text, beyond.at)
+        excerpt = line_of(text, line)[:EXCERPT]
+        place = Place(str(path), line, column, excerpt if column <= EXCERPT else "")
+        raise InputError.of("RC003", beyond.fact, place=place, allowed=beyond.allowed, cure=BEYOND)
     try:
-        tables = tomllib.loads(text)
+        return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(path, text, str(error)) from error
-    except RecursionError as error:
-        raise deep from error
     except ValueError as error:
         # An integer with thousands of digits.
-        raise InputError.of("RC003", f"a value cannot be read: {error}", place=place) from error
-    if too_deep(tables):
-        raise deep
-    return text, tables
+        fact = f"a value cannot be read: {_without_advice(error)}"
+        raise InputError.of("RC003", fact, place=Place(str(path))) from error
+
+
+def _without_advice(error: ValueError) -> str:
+    """Return what Python says of a number, without what it tells programmers to do."""
+    return str(error).partition(";")[0]
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -189,8 +192,8 @@ def _bytes_of(path: Path) -> bytes:
 
     if len(raw) > LARGEST:
         fact = f"the file is larger than {LARGEST >> 20} MB, which no task is"
-        cure = "name a task file; data stands in files of its own"
-        raise InputError.of("RC001", fact, place=place, cure=cure)
+        allowed = f"{LARGEST:,} bytes"
+        raise InputError.of("RC001", fact, place=place, allowed=allowed, cure=BEYOND)
     return raw
 
 
