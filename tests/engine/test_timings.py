@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import three_paths
@@ -128,6 +130,17 @@ def test_timings_are_made_again_a_few_times_at_most(cache, monkeypatch):
         found = timings.TIMINGS.recall({"a": 1}, ["first"], measure, lambda: 0.0)
     assert len(measured) == timings.TIMES
     assert found.load == min(measured) and found.seconds == {"first": min(measured)}
+
+    # A day later they are made as if they were the first, until one is quiet: nothing is for good.
+    loads = iter([0.9, 0.4, 0.1])
+    now = time.time
+    for days, load, count in ((0.9, 0.7, 4), (1.1, 0.7, 5), (1.2, 0.4, 6), (1.2, 0.1, 7)):
+        later = now() + days * timings.DAY
+        monkeypatch.setattr(timings, "time", SimpleNamespace(time=lambda later=later: later))
+        forget(monkeypatch)
+        found = timings.TIMINGS.recall({"a": 1}, ["first"], measure, lambda: 0.0)
+        assert (found.load, len(measured)) == (load, count)
+    assert not found.disturbed
 
 
 def test_a_folder_that_cannot_be_written_is_told_once_and_measured_in_each_process(

@@ -16,7 +16,8 @@ import pytest
 import torch
 from hand_made import build
 
-from recurra.engine import fused, native
+from recurra.bench import busy, layers, records
+from recurra.engine import choice, eager, fused, native
 from recurra.engine.build import compilers, library
 from recurra.engine.fused.emit_c import ground
 from recurra.engine.load import Load, Look
@@ -223,3 +224,99 @@ def test_torchs_own_kernel_is_run_by_one_thread_where_a_step_is_light(
     torch.set_num_threads(2)
     native.run(cell, x, cell.initial_state(batch, device=x.device, dtype=x.dtype), reset, None)
     assert {*seen} == {threads} and torch.get_num_threads() == 2
+
+
+class Noted(torch.autograd.Function):
+    """Takes note of how many threads there are on the way back."""
+
+    seen: list[int] = []
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        Noted.seen.append(torch.get_num_threads())
+        return grad
+
+
+@pytest.mark.parametrize("inner", [True, False])
+@pytest.mark.parametrize(("batch", "threads"), [(2, 1), (40, 2)])
+def test_the_way_back_of_torchs_own_kernel_has_as_many_threads(monkeypatch, batch, threads, inner):
+    """What lies behind and before it in the network has the threads of the caller, and so has he
+    after it.
+    """
+    cell, real = build("lstm", 4, 48), native.KERNELS["lstm"]
+
+    def kernel(x, *given):
+        y, *rest = real(Noted.apply(x), *given)
+        return Noted.apply(y), *rest
+
+    monkeypatch.setitem(native.KERNELS, "lstm", kernel)
+    monkeypatch.setattr(Noted, "seen", [])
+    torch.set_num_threads(2)
+    x = torch.randn(batch, 6, 4, dtype=torch.float64, requires_grad=inner)
+    start = cell.initial_state(batch, device=x.device, dtype=x.dtype)
+    y, _ = native.run(cell, Noted.apply(x), start, None, None)
+    Noted.apply(y).sum().backward()
+    # Behind the kernel, at its end, at its beginning, and before it.
+    assert Noted.seen == [2, threads, threads, 2][: 4 if inner else 2]
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn_tanh"])
+@pytest.mark.parametrize(("steps", "width", "threads"), [(8, 16, 1), (2, 16, 2), (8, 500, 2)])
+def test_the_loop_is_run_by_one_thread_where_a_step_is_light(
+    monkeypatch, name, steps, width, threads
+):
+    """Forward and back; a few steps, and wide ones, have all threads of the caller."""
+    cell, seen = build(name, 4, width), []
+    real = type(cell).step
+
+    def step(own, x_t, state):
+        seen.append(torch.get_num_threads())
+        y, after = real(own, Noted.apply(x_t), state)
+        return y, after
+
+    monkeypatch.setattr(type(cell), "step", step)
+    monkeypatch.setattr(Noted, "seen", [])
+    torch.set_num_threads(2)
+    x = torch.randn(2, steps, 4, dtype=torch.float64, requires_grad=True)
+    start = cell.initial_state(2, device=x.device, dtype=x.dtype)
+    y, _ = eager.run(cell, x, start, None, None)
+    y.sum().backward()
+    assert {*seen, *Noted.seen} == {threads} and torch.get_num_threads() == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "mingru"])
+@pytest.mark.parametrize("shape", ["S", "D"])
+def test_two_threads_beside_two_burners_work_little_more_than_one(name, shape):
+    """On each path, by the processor's time, which no neighbour lengthens: of threads that spin for
+    each other it would be many times that of one.
+    """
+    window = records.SHAPES[shape]
+    x = torch.randn(window.window).requires_grad_()
+    for path in ("native", "fused", "scan", "eager"):
+        cell = layers.built(name, window)
+        if choice.Choice.named(cell, path).path != path:
+            continue
+        cell.path = path
+        turn = layers.training(cell, x, torch.ones(window.window))
+
+        def spent(turn=turn) -> float:
+            turn()
+            least = []
+            for _ in range(3):
+                begin = time.process_time()
+                turn()
+                least.append(time.process_time() - begin)
+            return min(least)
+
+        torch.set_num_threads(1)
+        alone = spent()
+        torch.set_num_threads(2)
+        with busy.burning(), busy.burning():
+            beside = spent()
+        assert beside < 2.5 * alone + 0.02, (path, beside, alone)

@@ -4,15 +4,40 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 
 from recurra.engine.recurrence import Recurrence, State, select
+from recurra.engine.threads import LIGHT, single, single_back
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
+
+FEW = 4
+"""Steps below which nothing is asked about threads."""
 
 
 def run(
     cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
 ) -> tuple[Hidden, State]:
     """Step through time; see `recurra.engine.paths.run` for the meaning of the arguments."""
+    if not _light(cell, x):
+        return _run(cell, x, state, reset, lengths)
+    with single(True):
+        return single_back(x, lambda own: _run(cell, own, state, reset, lengths))
+
+
+def _light(cell: Recurrence, x: Tensor) -> bool:
+    """Tell whether many steps are each so little work that a second thread would only wait."""
+    if torch.compiler.is_compiling() or type(x) is not Tensor or x.device.type != "cpu":
+        return False
+    if x.shape[1] < FEW or torch.get_num_threads() == 1 or peek_interpreter_stack() is not None:
+        return False
+    # About half of them are multiplied by the input.
+    weights = sum(weight.numel() for weight in cell.parameters())
+    return x.shape[0] * weights < 2 * LIGHT
+
+
+def _run(
+    cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
+) -> tuple[Hidden, State]:
     fresh = state
     if reset is not None:
         fresh = cell.initial_state(x.shape[0], device=x.device, dtype=x.dtype)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from recurra.engine.recurrence import Native, Recurrence, State, rebuild, select, within
-from recurra.engine.threads import single
+from recurra.engine.threads import LIGHT, single, single_back
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 Kernel: TypeAlias = Callable[..., tuple[Tensor, ...]]
@@ -23,12 +23,6 @@ KERNELS: dict[str, Kernel] = {
     "rnn_relu": torch.rnn_relu,
 }
 """torch's kernels by name."""
-
-LIGHT = 100_000
-"""Multiply-adds of a step below which it runs on one thread.
-
-Threads that share it would wait for each other longer.
-"""
 
 
 def run(
@@ -46,7 +40,9 @@ def run(
         return x.new_zeros(batch, steps, cell.output_size), state
 
     with _settings(native, x):
-        return _run(cell, native, x, state, reset, lengths)
+        if torch.compiler.is_compiling() or not _light(native, x):
+            return _run(cell, native, x, state, reset, lengths)
+        return single_back(x, lambda own: _run(cell, native, own, state, reset, lengths))
 
 
 def _settings(native: Native, x: Tensor) -> AbstractContextManager[None]:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -30,7 +31,9 @@ LOADED = 0.25
 QUIETER = 0.5
 """Share of that use, or less of it, at which it is made again."""
 TIMES = 4
-"""How often a measurement is made at most."""
+"""How often a measurement is made at most in a day."""
+DAY = 86_400
+"""Seconds after which one that was always disturbed is made again as if it were the first."""
 LOCK = ".lock"
 """The file by which processes that share a cache folder measure one after the other."""
 PATIENCE = 60.0
@@ -52,6 +55,8 @@ class Timings(BaseModel):
     seconds: dict[str, Seconds]
     load: float = Field(0.0, ge=0, allow_inf_nan=False)
     times: int = Field(1, ge=1, le=TIMES)
+    made: float = Field(0.0, allow_inf_nan=False)
+    """When, in seconds since 1970, where it was disturbed."""
 
     @property
     def disturbed(self) -> bool:
@@ -158,7 +163,7 @@ def _on_disk(
 
 def _doubtful(old: Timings, load: Callable[[], float | None]) -> bool:
     """Tell whether timings were disturbed, and now there is far less that would."""
-    if not old.disturbed or old.times >= TIMES:
+    if not old.disturbed or (old.times >= TIMES and not _of_another_day(old)):
         return False
     present = load() or 0.0
     return present <= QUIETER * old.load
@@ -186,8 +191,20 @@ def _measured(
     better = old
     if fresh.seconds and fresh.load < old.load:
         better = fresh
-    better = better.model_copy(update={"times": old.times + 1})
+    # What no quiet time was found for today is not decided for good.
+    times = old.times + 1 if old.times < TIMES else 1
+    better = better.model_copy(update={"times": times, "made": _now(better)})
     return _write(file, question, proved, better, old)
+
+
+def _now(measured: Timings) -> float:
+    """Return when timings were made that are to be made again; those of a quiet time are kept."""
+    return time.time() if measured.disturbed else 0.0
+
+
+def _of_another_day(old: Timings) -> bool:
+    """Tell whether timings were made a day ago, or in a future that a clock once spoke of."""
+    return abs(time.time() - old.made) > DAY
 
 
 def _read(file: Path, question: Question, proved: list[str]) -> Timings | None:
