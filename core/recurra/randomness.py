@@ -9,6 +9,7 @@ before it.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,6 +34,9 @@ LOW = np.uint64(0xFFFFFFFF)
 """The bits of a word; the product of two words is a low and a high word."""
 HALF = np.uint64(32)
 """How many bits a word has."""
+
+FLOATS = 8
+"""How many numbers of float32 numpy's Philox makes of one counter."""
 
 
 def derive(seed: int, *names: str | int) -> int:
@@ -139,6 +143,9 @@ def uniforms(key: int, first: int, count: int, streams: int) -> NDArray[np.float
 class Noise:
     """What dropout draws from: each call, in a batch of an update, has a stream of its own."""
 
+    by_place = True
+    """Whether what a row gets hangs on its place alone, and on no other row."""
+
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
         self.seed = seed
         self.generator = torch.Generator(device=device)
@@ -148,17 +155,35 @@ class Noise:
         """Stand before a batch of an update, whatever was drawn before."""
         self.place = (step, batch)
         self.calls = 0
+        self.among()
+
+    def among(self, rows: int | None = None, first: int = 0) -> None:
+        """Say that what comes are rows from `first` on of so many, which other processes have.
+
+        Each gets what it would get if all were here.
+        """
+        self.rows, self.first = rows, first
+
+    def skip(self, calls: int) -> None:
+        """Leave out what so many calls would draw."""
+        self.calls += calls
 
     def mask(self, x: Tensor, share: float) -> Tensor:
         """Return 0 for a `share` of the elements of `x` and 1 for the rest, drawn row after row."""
         key = derive(self.seed, "dropout", *self.place, self.calls)
         self.calls += 1
         if x.device.type != "cpu":
-            mask = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+            rows = len(x) if self.rows is None else self.rows
+            mask = torch.empty((rows, *x.shape[1:]), dtype=x.dtype, device=x.device)
             generator = self.generator.manual_seed(key)
-            return mask.bernoulli_(1 - share, generator=generator)
+            return mask.bernoulli_(1 - share, generator=generator)[self.first :][: len(x)]
 
-        stream = np.random.Generator(np.random.Philox(key=key))
+        bits = np.random.Philox(key=key)
+        before = self.first * math.prod(x.shape[1:])
+        if before:
+            bits.advance(before // FLOATS)
+        stream = np.random.Generator(bits)
+        stream.random(before % FLOATS, np.float32)
         numbers = stream.random(x.shape, np.float32)
         return torch.from_numpy(numbers >= share).to(x.dtype)
 
@@ -172,6 +197,8 @@ class Noise:
 
 class FlowingNoise(Noise):
     """The noise of scheme 1: one generator, from number to number, for all of training."""
+
+    by_place = False
 
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
         super().__init__(seed, device)

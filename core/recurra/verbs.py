@@ -14,6 +14,7 @@ from recurra.compatibility import check_compatibility
 from recurra.errors import InputError, Problem
 from recurra.generate import arguments
 from recurra.generate.levels import parsed
+from recurra.job import sharing
 from recurra.job.again import go_on
 from recurra.job.backtest import Backtest
 from recurra.job.backtest import backtest as rolled
@@ -53,6 +54,7 @@ from recurra.runs.versions import check_trusted, check_trusted_files, warn_of_ot
 from recurra.train.events import Observer
 from recurra.verifying.proof import Proof, Verified
 from recurra.verifying.rhythm import UPDATES, foretold, shortened
+from recurra.world import joined, world
 
 Overrides = Iterable[str] | Mapping[str, Any]
 TaskLike = str | Path | Mapping[str, Any]
@@ -75,6 +77,7 @@ def report(task: TaskLike, overrides: Overrides = (), *, data: Any = None) -> Re
         return summary(resolved, load_data(resolved))
 
 
+@joined()
 def run(
     task: TaskLike,
     overrides: Overrides = (),
@@ -104,7 +107,8 @@ def run(
     their own; with `refit_scale` numbers are scaled by this data. Encoder and cells must be those
     of the run (RC030); the head begins anew where the target is another. `trust` is as in `load`.
 
-    One run is trained at a time: a thread that asks for another waits for its turn.
+    One run is trained at a time: a thread that asks for another waits for its turn. Where torchrun
+    has started several processes they train it together, and the first writes.
 
     Forecasts have intervals at `levels`, which stand for `generation.levels`, as in `Run.forecast`.
     `paths_of` is another run of the same network, or its folder: the cells take the execution paths
@@ -118,7 +122,8 @@ def run(
     changed = with_levels(arguments.overrides(overrides), levels)
     resolved = resolve(arguments.task(task), changed, data=data)
     check_bands(resolved, expect)
-    place = arguments.writable("runs", runs, resolved.task.name)
+    here, name = world(), resolved.task.name
+    place = here.alone(lambda: arguments.writable("runs", runs, name))
     origin = _start(start, checkpoint, add_symbols, refit_scale, trust)
     if origin is not None:
         origin.check(resolved)
@@ -129,7 +134,7 @@ def run(
         execution = recorded_paths(recorded, resolved)
     ready = prepared(resolved, origin, execution)
     # What can be refused before training has been: from here on a run is written.
-    return ready.trained(RunFolder.create(place, resolved.task.name), observer)
+    return ready.trained(here.alone(lambda: RunFolder.create(place, name)), observer)
 
 
 def _start(
@@ -161,6 +166,7 @@ def _start(
     return Start(opened, step, saved.digest(step), wider, refits)
 
 
+@joined()
 def resume(
     path: str | PathLike[str],
     overrides: Overrides = (),
@@ -191,7 +197,7 @@ def resume(
     observer = watching(observer)
     folder = RunFolder.open(arguments.path("run", path))
     # What another process makes of the run meanwhile would not be what was read.
-    with folder.held():
+    with sharing.held(folder):
         folder.records.verify()
         warn_of_others(folder)
         trusted = arguments.flag("changed_plugins", changed_plugins) or trust

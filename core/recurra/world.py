@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from recurra.errors import InputError, RecurraError, RunError
@@ -217,6 +218,8 @@ _ONE = World()
 _present: World = _ONE
 _joined: World | None = None
 """The processes that this one has joined: once, for as long as it lives."""
+_store: Any = None
+"""What is known to all of them, whatever each of them does."""
 
 
 def world() -> World:
@@ -238,11 +241,18 @@ def launched() -> int:
     return size
 
 
+def leads() -> bool:
+    """Tell whether this process is the one that prints, before any has joined."""
+    several = os.environ.get("WORLD_SIZE", "") not in ("", "1")
+    return not several or os.environ.get("RANK", "") in ("", "0")
+
+
 @contextmanager
 def joined() -> Iterator[World]:
     """Work together with the processes that torchrun has started beside this one, if it has.
 
-    Where a group of processes is there already, it is that. All of them are to come here.
+    Where a group of processes is there already, it is that. All of them are to come here. An error
+    that several of them raise is `told` by one, and known to be in the others.
     """
     global _present, _joined
     before = _present
@@ -251,8 +261,23 @@ def joined() -> Iterator[World]:
         _present = _joined
     try:
         yield _present
+    except RecurraError as error:
+        if before is _ONE:
+            error.told = error.told or _told(str(error))
+        raise
     finally:
         _present = before
+
+
+def _told(text: str) -> bool:
+    """Tell whether another process has said, or is about to say, the same."""
+    if _store is None:
+        return False
+    try:
+        return bool(_store.add(f"recurra/{sha256(text.encode()).hexdigest()}", 1) > 1)
+    except (RuntimeError, OSError):
+        # Whoever holds what all know is gone.
+        return False
 
 
 @contextmanager
@@ -268,13 +293,17 @@ def apart() -> Iterator[None]:
 
 def _join() -> World:
     """Meet the other processes. Raises `RunError` (RC064) where they do not come."""
+    global _store
     import torch
     from torch import distributed
+    from torch.distributed.rendezvous import rendezvous
 
     try:
         if not distributed.is_initialized():
             with_cuda = torch.cuda.is_available() and distributed.is_nccl_available()
-            distributed.init_process_group("cpu:gloo,cuda:nccl" if with_cuda else "gloo")
+            kinds = "cpu:gloo,cuda:nccl" if with_cuda else "gloo"
+            _store, rank, size = next(iter(rendezvous("env://")))
+            distributed.init_process_group(kinds, store=_store, rank=rank, world_size=size)
             atexit.register(_leave)
         return Processes(distributed.new_group(backend="gloo", timeout=WAIT))
     except (RuntimeError, ValueError) as error:

@@ -165,10 +165,10 @@ def test_a_fresh_row_changes_no_other_row(path: str, tmp_path: Path) -> None:
     """
     trainer = _built(tmp_path, path, **{"sequence.restart": 0.0})
     first, second = list(trainer.feed.epoch(0))[:2]
-    _, trainer.carried = trainer.network(first.x, None, position=first.position)
+    _, trainer.passes.carried = trainer.network(first.x, None, position=first.position)
     found = []
     for fresh in ([False] * 3, [False, True, False]):
-        states = trainer.begun(second._replace(fresh=torch.tensor(fresh)))
+        states = trainer.passes.begun(second._replace(fresh=torch.tensor(fresh)))
         output, after = trainer.network(second.x, states, position=second.position)
         found.append([output, *(field for state in after for field in state)])
     others = torch.tensor([0, 2])

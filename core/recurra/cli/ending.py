@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from recurra.cli.common import print_json
 from recurra.errors import Problem, RecurraError, RecurraWarning, exit_code_of
+from recurra.world import leads
 
 
 @contextmanager
@@ -22,6 +23,8 @@ def warnings_in_a_line() -> Iterator[None]:
         default = warnings.showwarning
 
         def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, RecurraWarning) and not leads():
+                return
             if issubclass(category, RecurraWarning):
                 print(f"warning: {message}", file=sys.stderr)
             else:
@@ -45,7 +48,12 @@ def at_once(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def report(error: RecurraError, as_json: bool) -> int:
-    """Print what is wrong, and return the exit code that says whose it is."""
+    """Print what is wrong, and return the exit code that says whose it is.
+
+    Of several processes one prints what all have met.
+    """
+    if error.told:
+        return error.exit_code
     sys.stdout.flush()  # what was printed before it stands before it
     messages = [f"error: {problem.render()}\n" for problem in error.problems]
     print("\n".join(messages).rstrip(), file=sys.stderr)
@@ -60,7 +68,8 @@ def misused(error: Any, as_json: bool) -> int:
         names = " or ".join(map(repr, close))
         error.message += f". Did you mean {names}?"
         error.possibilities = []  # or they would be told twice
-    error.show()
+    if leads():
+        error.show()
     if as_json:
         problem = Problem("RC080", error.format_message())
         _print_error([problem], error.exit_code)

@@ -6,6 +6,7 @@ Each imports what it needs when it is called, so that help and lists answer at o
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import sys
@@ -46,6 +47,7 @@ from recurra.errors import (
 )
 from recurra.surroundings import odd_variables
 from recurra.train.interrupt import end, handled
+from recurra.world import joined, launched, leads
 
 if TYPE_CHECKING:
     from recurra.job.run import Run
@@ -56,6 +58,9 @@ AUTOLOAD = "TORCH_DEVICE_BACKEND_AUTOLOAD"
 """The variable that keeps torch from importing its extensions."""
 _Misuse: type[Any] = typer.BadParameter.__bases__[0]
 """Click's UsageError, to which typer gives no name of its own."""
+
+TOGETHER = ("run", "resume")
+"""The commands that several processes do together, as torchrun starts them."""
 
 app = typer.Typer(
     name="recurra",
@@ -85,11 +90,16 @@ def _version(flag: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    if launched() > 1 and context.invoked_subcommand not in TOGETHER:
+        fact = f"{context.invoked_subcommand} is no work for {launched()} processes"
+        cure = f"call it without torchrun, which {' and '.join(TOGETHER)} may be started with"
+        with joined():
+            raise InputError.of("RC080", fact, cure=cure)
 
 
 @app.command()
@@ -343,6 +353,9 @@ def bench(
 def main() -> None:
     """Run the command line: errors go to stderr, and the exit code says whose they are."""
     with guarded(), handled(at_once):
+        if not leads():
+            # Of several processes the first prints.
+            sys.stdout = io.StringIO()
         sys.exit(_ended("--json" in sys.argv))
 
 

@@ -94,17 +94,22 @@ class Batch(NamedTuple):
                 first=self.first + start,
             )
 
-    def parts(self, rows: int) -> Iterator[Batch]:
-        """Give so many rows at a time, each as if they had been cut by themselves."""
+    def parts(self, shapes: Sequence[tuple[int, int]]) -> Iterator[Batch]:
+        """Give so many rows of so many steps at a time, as if they had been cut by themselves."""
         further = self.coming.shape[1] - self.x.shape[1] if len(self.coming) else 0
-        for start in range(0, len(self.x), rows):
-            own = Batch(*(part[start : start + rows] for part in self))
-            width = int(own.lengths.max())
+        start = 0
+        for rows, width in shapes:
+            own = self.some(slice(start, start + rows))
+            start += rows
             if width == self.x.shape[1]:
                 yield own
                 continue
             cut = {name: _narrow(getattr(own, name), width) for name in OF_STEPS}
             yield own._replace(**cut, coming=_narrow(own.coming, width + further))
+
+    def some(self, rows: slice) -> Batch:
+        """Return some rows."""
+        return Batch(*(part[rows] for part in self))
 
     def ahead(self) -> Tensor | None:
         """Return what is known beforehand of the steps ahead of each, `[B, T, H, Q]`, a view."""
@@ -140,13 +145,18 @@ class Whole(NamedTuple):
     """Whole sequences: ids `[B, T]` or numbers `[B, T, F]`.
 
     `y` `[B]` or `[B, F]` is the answer to each, `steps` its length, and `rows` its place in the
-    data.
+    data. `among` `[A]` has the lengths of all the sequences of a batch, where these are a part.
     """
 
     x: Tensor
     y: Tensor
     steps: Tensor
     rows: Tensor
+    among: Tensor = NOTHING
+
+    def some(self, rows: slice) -> Whole:
+        """Return some sequences."""
+        return Whole(self.x[rows], self.y[rows], self.steps[rows], self.rows[rows], self.among)
 
     @property
     def scored(self) -> int:
@@ -195,15 +205,22 @@ class Reader:
     companions: Companions | None = None
     counts: Counts | None = None
 
-    def cut(self, first: Ints, steps: Ints, scored_from: Ints, until: Ints | None = None) -> Batch:
+    def cut(
+        self,
+        first: Ints,
+        steps: Ints,
+        scored_from: Ints,
+        until: Ints | None = None,
+        width: int = 0,
+    ) -> Batch:
         """Return one batch: row i reads `steps[i]` steps from `first[i]` on, and answers at each.
 
         A step is scored if its answer stands at or after `scored_from[i]` and belongs to the same
         sequence; where it is answered by several elements, so are those of them that stand before
-        `until[i]`. Rows that are shorter than the longest are filled with their own last element,
-        not scored.
+        `until[i]`. Rows that are shorter than the longest, or than a `width`, are filled with their
+        own last element, not scored.
         """
-        width = int(steps.max())
+        width = max(int(steps.max()), width)
         reach = self.reach
         offsets = np.arange(width)
         # B T+r: a row's inputs, and after them its last answers.
@@ -350,21 +367,27 @@ class Reader:
         answerable: Ints = rows[can_be_given(labels)]
         return answerable
 
-    def whole(self, rows: Ints) -> Whole:
+    def whole(self, rows: Ints, among: Ints | None = None) -> Whole:
         """Return whole sequences side by side.
 
-        Each is filled up with its own last element to the length of the longest.
+        Each is filled up with its own last element to the length of the longest: of all sequences
+        of the batch, where these are `among` others.
         """
         first = self.store.starts[rows]
         steps = self.store.ends[rows] - first
         longest = int(steps.max())
+        lengths = NOTHING
+        if among is not None:
+            of_all = self.store.ends[among] - self.store.starts[among]
+            longest, lengths = int(of_all.max()), torch.from_numpy(of_all)
         values = self._spans(first, longest)
         if steps.min() < longest:
             values = _filled(values, np.arange(longest), steps)
 
         inputs = self._accompanied(self._inputs(values), first, steps)
         answers = self._answer(self._labels[rows])
-        return Whole(inputs, answers, torch.from_numpy(steps), torch.from_numpy(rows))
+        parts = inputs, answers, torch.from_numpy(steps), torch.from_numpy(rows)
+        return Whole(*parts, lengths)
 
     def _accompanied(self, inputs: Tensor, first: Ints, steps: Ints) -> Tensor:
         """Return what is read of windows `[B, T, ...]` with their covariates, if there are any."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +14,7 @@ from recurra.data.batches import Batch, Reader, Whole
 from recurra.data.splits import Split
 from recurra.data.store import Ints
 from recurra.randomness import numpy_stream
+from recurra.world import World
 
 PLACED = 64
 """Batches whose windows are placed at a time: all of a huge corpus are too many to keep."""
@@ -26,7 +27,7 @@ class Windows:
     `count` is how many there are. Span i of those that give windows is `[low[i], high[i])`; the
     spans before it give `before[i]` windows. No answer of several elements goes past `until[i]`.
     Where the `last` origin of each span alone counts, it is the last step of the one window that
-    there is.
+    there is. Of each batch a process of the `world` has its own rows, as wide as all of it.
     """
 
     reader: Reader
@@ -40,6 +41,7 @@ class Windows:
     seed: int
     until: Ints
     last: bool = False
+    world: World = field(default=World(), kw_only=True)
 
     @classmethod
     def of(
@@ -89,8 +91,30 @@ class Windows:
             asked = first + steps + self.reader.reach - 1 if self.last else first
             for start in range(0, len(first), together):
                 rows = slice(start, start + together)
-                cut = self.reader.cut(first[rows], steps[rows], asked[rows], until[rows])
-                yield from cut.parts(self.batch_size)
+                yield from self._cut((first[rows], steps[rows], asked[rows], until[rows]))
+
+    def _cut(self, spans: tuple[Ints, Ints, Ints, Ints]) -> Iterator[Batch]:
+        """Cut spans into batches, all at once, and give of each the rows of this process."""
+        _, steps, *_ = spans
+        starts = range(0, len(steps), self.batch_size)
+        batches = [range(len(steps))[start : start + self.batch_size] for start in starts]
+        widths = [int(steps[rows.start : rows.stop].max()) for rows in batches]
+        own = [rows[self.world.part(len(rows))] for rows in batches]
+        if self.world.size == 1:
+            every = self.reader.cut(*spans)
+        elif self.reader.chosen is not None:
+            # Which steps are scored may hang on all rows: of one batch, which is cut by itself.
+            cut = self.reader.cut(*spans)
+            yield cut.some(self.world.part(len(cut.x)))
+            return
+        else:
+            chosen = np.concatenate([np.arange(rows.start, rows.stop) for rows in own])
+            some = chosen if len(chosen) else slice(1)
+            at, of, asked, until = (span[some] for span in spans)
+            every = self.reader.cut(at, of, asked, until, max(widths))
+        yield from every.parts(
+            [(len(rows), width) for rows, width in zip(own, widths, strict=True)]
+        )
 
     def _places(self, windows: Ints) -> tuple[Ints, Ints, Ints]:
         """Return where windows begin, how many steps each has, and where answers end."""
@@ -108,7 +132,7 @@ class Lanes:
 
     State goes on from batch to batch. With the chance `restart` a lane begins a window with a fresh
     state, at the position where it stands. Without that a network would meet such states once an
-    epoch, and unlearn how to begin.
+    epoch, and unlearn how to begin. A process of the `world` has its own lanes.
     """
 
     reader: Reader
@@ -119,6 +143,7 @@ class Lanes:
     restart: float = 0.0
     seed: int = 0
     until: int = 0
+    world: World = field(default=World(), kw_only=True)
 
     @classmethod
     def of(
@@ -155,17 +180,22 @@ class Lanes:
 
         The first of all begins with fresh states.
         """
-        begin = self.low + np.arange(self.batch_size) * self.lane
+        own = self.world.part(self.batch_size)
+        # Which steps are scored may hang on all rows.
+        cut, some = (own, slice(None)) if self.reader.chosen is None else (slice(None), own)
+        begin = (self.low + np.arange(self.batch_size) * self.lane)[cut]
         for index in range(skip, self.batches):
             offset = index * self.length
             length = min(self.length, self.lane - offset)
-            steps = np.full(self.batch_size, length)
-            until = np.full(self.batch_size, self.until)
+            steps = np.full(len(begin), length)
+            until = np.full(len(begin), self.until)
             batch = self.reader.cut(begin + offset, steps, begin, until)
+            if self.world.size > 1:
+                batch = batch.some(some)
 
             if index == 0:
                 batch.reset[:, 0] = True
-            fresh = self._fresh(number, index)
+            fresh = self._fresh(number, index)[own]
             yield batch._replace(fresh=torch.from_numpy(fresh))
 
     def _fresh(self, epoch: int, window: int) -> NDArray[np.bool_]:
@@ -186,7 +216,8 @@ class Sequences:
     """Whole sequences of a split: each epoch has its own order, each batch about one length.
 
     They are shuffled, put in order of length within blocks of `PLACED` batches, and those batches
-    shuffled again: so little of a batch is filling, and which sequences meet is left to chance.
+    shuffled again: so little of a batch is filling, and which sequences meet is left to chance. Of
+    each batch a process of the `world` has its own rows, as wide as all of it.
     """
 
     reader: Reader
@@ -194,6 +225,7 @@ class Sequences:
     length: int
     batch_size: int
     seed: int
+    world: World = field(default=World(), kw_only=True)
 
     @classmethod
     def of(cls, reader: Reader, split: Split, length: int, batch_size: int, seed: int) -> Sequences:
@@ -233,8 +265,13 @@ class Sequences:
             yield self.batch(order[start : start + self.batch_size])
 
     def batch(self, rows: Ints) -> Batch | Whole:
-        """Return some sequences."""
-        return self.reader.whole(rows)
+        """Return of some sequences those of this process."""
+        if self.world.size == 1:
+            return self.reader.whole(rows)
+        part = self.world.part(len(rows))
+        own = rows[part]
+        # One that is none of its own shows a process without any how wide they are.
+        return self.reader.whole(own if len(own) else rows[:1], rows).some(slice(len(own)))
 
 
 @dataclass(frozen=True)
@@ -257,10 +294,19 @@ class Answered(Sequences):
         return cls(reader, rows, length, batch_size, seed, asked)
 
     def batch(self, rows: Ints) -> Batch:
-        """Return some sequences, from the first step to the one that answers with the end."""
+        """Return those of this process, up to the step that answers with the end."""
         store = self.reader.store
         first = store.starts[rows]
-        return self.reader.cut(first, store.ends[rows] - first - 1, self.asked[rows])
+        steps, asked = store.ends[rows] - first - 1, self.asked[rows]
+        if self.world.size == 1:
+            return self.reader.cut(first, steps, asked)
+        part = self.world.part(len(rows))
+        if self.reader.chosen is not None:
+            return self.reader.cut(first, steps, asked).some(part)
+        count = part.stop - part.start
+        part = part if count else slice(1)
+        own = first[part], steps[part], asked[part]
+        return self.reader.cut(*own, width=int(steps.max())).some(slice(count))
 
 
 Feed: TypeAlias = Windows | Lanes | Sequences

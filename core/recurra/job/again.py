@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from recurra.attribution import blaming
 from recurra.compatibility import check_compatibility
+from recurra.job import sharing
 from recurra.job.build import build_network, coming_of, sized
 from recurra.job.changes import Changes
 from recurra.job.describe import plugins
@@ -17,6 +18,7 @@ from recurra.runs import files
 from recurra.runs.folder import RunFolder
 from recurra.runs.versions import warn_of_other_device, warn_of_other_paths
 from recurra.train.events import Observer
+from recurra.world import world
 
 
 def go_on(folder: RunFolder, changes: Changes, observer: Observer, until: int | None = None) -> Run:
@@ -30,7 +32,7 @@ def go_on(folder: RunFolder, changes: Changes, observer: Observer, until: int | 
             check_compatibility(resolved)
         # It goes on on the paths that it has recorded, so that every bit is the same.
         recorded = recorded_paths(folder, resolved)
-        loaded = same_data(folder, resolved)
+        loaded = sharing.shared_out(lambda: same_data(folder, resolved))
         network, choices = build_network(
             resolved,
             loaded.width,
@@ -41,16 +43,19 @@ def go_on(folder: RunFolder, changes: Changes, observer: Observer, until: int | 
             execution=recorded,
             coming=coming_of(loaded.covariates),
         )
+        sharing.check(resolved, network)
         relearn(network, folder)
 
         warn_of_other_paths(folder, recorded.paths, choices)
         warn_of_other_device(folder, str(network.device))
         with folder.telling():
-            folder.records.amend("plugins.json", files.json_text(plugins(resolved)))
+            world().alone(
+                lambda: folder.records.amend("plugins.json", files.json_text(plugins(resolved)))
+            )
 
         with sized(resolved, network, recorded):
             if changes:
-                preflight(resolved, loaded, network)
+                world().alone(lambda: preflight(resolved, loaded, network))
             randomness = recorded.randomness
             learned = loaded.vocabulary, loaded.answers
             this = Run(folder, resolved, *learned, network, randomness, loaded.covariates)

@@ -20,7 +20,7 @@ from recurra.engine.choice import Choice
 from recurra.errors import InputError, Problem
 from recurra.job.data import Data
 from recurra.job.elements import ELEMENTS, Counts
-from recurra.job.paths import Execution, begins_inside, choose_paths
+from recurra.job.paths import Execution, begins_inside, choose_paths, rows_of_each
 from recurra.job.weights import column_weights
 from recurra.model import device as devices
 from recurra.model import probe
@@ -127,9 +127,8 @@ def sized(
 
     A run that was made on several goes on with them, for its bits may depend on that.
     """
-    training = resolved.task.training
     weights = sum(weight.numel() for weight in network.parameters())
-    work = weights * training.batch_size * resolved.task.sequence.length
+    work = weights * rows_of_each(resolved) * resolved.task.sequence.length
     if execution is not None and execution.threads > 1:
         work = devices.SMALL
     return devices.sized(resolved.task.device, work)

@@ -8,6 +8,7 @@ from recurra.attribution import blaming
 from recurra.compatibility import check_compatibility
 from recurra.engine.choice import Choice
 from recurra.errors import InputError, Problem
+from recurra.job import sharing
 from recurra.job.build import build_optimizer, fresh_network, sized
 from recurra.job.data import Data, load_data
 from recurra.job.describe import describe
@@ -22,6 +23,7 @@ from recurra.randomness import SCHEME
 from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder
 from recurra.train.events import Observer
+from recurra.world import world
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,14 @@ class Prepared:
         """
         resolved, data, network = self.resolved, self.data, self.network
         with (
-            folder.held(),
+            sharing.held(folder),
             blaming(resolved),
             arithmetic(resolved.task.device),
             sized(resolved, network, self.execution),
         ):
             record = None if self.origin is None else self.origin.record()
-            describe(folder, resolved, data, network, self.choices, record, self._scheme)
+            parts = folder, resolved, data, network, self.choices, record, self._scheme
+            world().alone(lambda: describe(*parts))
             tell(observer, [*(self.origin.lines() if self.origin else []), *data.times()])
             learned = data.vocabulary, data.answers
             this = Run(folder, resolved, *learned, network, self._scheme, data.covariates)
@@ -79,12 +82,15 @@ def prepared(
         check_compatibility(resolved)
         if origin is not None and resolved.target.conformal != "none":
             raise InputError([resolved.place(_begun_elsewhere(origin))])
-        loaded = load_data(resolved) if origin is None else origin.data(resolved)
+        loaded = sharing.shared_out(
+            lambda: load_data(resolved) if origin is None else origin.data(resolved)
+        )
         network, choices = fresh_network(resolved, loaded, execution)
+        sharing.check(resolved, network)
         if origin is not None:
             origin.give(network, resolved, loaded)
         build_optimizer(resolved, network)  # for its faults alone: training builds its own
 
         with sized(resolved, network, execution):
-            preflight(resolved, loaded, network)
+            world().alone(lambda: preflight(resolved, loaded, network))
     return Prepared(resolved, loaded, network, choices, origin, execution)

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 from recurra.contracts.cell import Cell
 from recurra.engine.choice import Choice, explain
-from recurra.errors import InputError, Problem
+from recurra.errors import InputError, Problem, RunError
 from recurra.job.data import Data
 from recurra.model.network import Network
 from recurra.randomness import SCHEME
 from recurra.resolved import Resolved
 from recurra.runs.records import Environment
+from recurra.world import world
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,55 @@ def begins_inside(resolved: Resolved, data: Data) -> bool:
     return resolved.task.sequence.carry and len(data.splits["train"]) > 1
 
 
+def rows_of_each(resolved: Resolved) -> int:
+    """Return how many rows of a batch a process reads, at most."""
+    return -(-resolved.task.training.batch_size // world().size)
+
+
 def choose_paths(
     resolved: Resolved, network: Network, resets: bool, execution: Execution | None
 ) -> list[Choice]:
-    """Set the path of each cell, and that of its single steps; return the choices."""
+    """Set the path of each cell, and that of its single steps; return the choices.
+
+    Of several processes the first chooses, and the others take what it has chosen. Raises
+    `RunError` (RC064) where one cannot.
+    """
+    here = world()
+    if here.size == 1:
+        return _chosen(resolved, network, resets, execution)
+
+    rows = rows_of_each(resolved)
+    first: list[Choice] = []
+
+    def chosen() -> Execution:
+        first[:] = _chosen(resolved, network, resets, execution, rows)
+        return Execution.chosen(first)
+
+    told = here.alone(chosen)
+
+    def taken() -> list[Choice]:
+        choices = first or _chosen(resolved, network, resets, told, rows)
+        for choice, path in zip(choices, told.paths, strict=True):
+            if choice.path != path:
+                why = choice.refused.get(path, "it is not known here")
+                fact = f"process {here.rank} of {here.size} cannot take path {path}: {why}"
+                raise RunError.of("RC064", fact, cure='set device.path = "eager"')
+        return choices
+
+    return here.together(taken)
+
+
+def _chosen(
+    resolved: Resolved,
+    network: Network,
+    resets: bool,
+    execution: Execution | None,
+    rows: int | None = None,
+) -> list[Choice]:
+    """Set the path of each cell for batches of so many rows, by default those of the task."""
     network.compiles_steps = resolved.task.device.path in ("auto", "fused")
-    cells = [(cell, _read(resolved, network, cell, resets)) for cell in network.cells]
+    rows = resolved.task.training.batch_size if rows is None else rows
+    cells = [(cell, _read(resolved, network, cell, resets, rows)) for cell in network.cells]
     if execution is None:
         choices = [_anew(resolved, cell, windows) for cell, windows in cells]
     else:
@@ -86,10 +130,11 @@ class _Windows(NamedTuple):
     resets: bool
 
 
-def _read(resolved: Resolved, network: Network, cell: Cell[Any], resets: bool) -> _Windows:
+def _read(
+    resolved: Resolved, network: Network, cell: Cell[Any], resets: bool, rows: int
+) -> _Windows:
     """Return what a cell reads: windows, or the steps ahead of all origins in them."""
-    task, decoder = resolved.task, network.decoder
-    rows, steps = task.training.batch_size, task.sequence.length
+    steps, decoder = resolved.task.sequence.length, network.decoder
     if decoder is None or cell is not decoder.cell:
         return _Windows(rows, steps, resets)
     origins = 1 if resolved.target.last_origin else steps

@@ -9,17 +9,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from recurra.contracts.metric import Metrics
 from recurra.data.marks import Marked
 from recurra.errors import Interrupted, RunError
 from recurra.generate import arguments
+from recurra.generate.foretold import Intervals
+from recurra.job import sharing
 from recurra.job.build import build_trainer
 from recurra.job.changes import Changes
 from recurra.job.covariates import short_ahead
 from recurra.job.data import Data
-from recurra.job.figures import Generated, Result
+from recurra.job.figures import Figures, Generated
 from recurra.job.reopen import fill
 from recurra.job.results import broken_bands, figures
 from recurra.job.run import Run
@@ -30,6 +33,7 @@ from recurra.train import state
 from recurra.train.evaluate import complete, evaluate
 from recurra.train.events import (
     Ended,
+    Event,
     Following,
     Listener,
     Observer,
@@ -73,14 +77,14 @@ def watching(observer: Observer | None) -> Observer:
 
 
 def tell(observer: Observer, lines: Sequence[str]) -> None:
-    """Say something before training begins, to who takes it."""
-    if lines and isinstance(observer, Listener):
+    """Say something before training begins, to who takes it, in the first process alone."""
+    if lines and world().first and isinstance(observer, Listener):
         observer.told(lines)
 
 
 def enter(observer: Observer, phase: str, step: int) -> None:
-    """Say what a run is about from now on, to who takes it."""
-    if isinstance(observer, Following):
+    """Say what a run is about from now on, to who takes it, in the first process alone."""
+    if world().first and isinstance(observer, Following):
         observer.entered(phase, step)
 
 
@@ -105,10 +109,10 @@ def _to_the_end(
 ) -> Run:
     """Train and tell what came of it, as `train` does."""
     folder, resolved, network = run.folder, run.resolved, run.network
-    start = time.perf_counter()
+    start, here = time.perf_counter(), world()
     trainer, why = _trained(run, data, observer, changes, until)
 
-    best = folder.checkpoints.load("best")
+    best = here.alone(lambda: folder.checkpoints.load("best"))
     network.load_state_dict(best.tensors["weights"])
     step = trainer.progress.step
     with _resumable(folder):
@@ -117,12 +121,35 @@ def _to_the_end(
             # It trains a run of its own.
             from recurra.job.calibration import calibrate
 
-            calibrate(run, data, observer)
+            here.alone(lambda: calibrate(run, data, observer))
         enter(observer, "figures", step)
         intervals = run.intervals()
         measured = figures(resolved.task, data, network, data.held_out(), intervals)
-        generated = run.generated() if data.target.generates else None
         measured["notes"] += short_ahead(data, resolved.task.generation.length)
+
+    def told() -> dict[str, Any]:
+        spent = time.perf_counter() - start
+        ended = {"weights_of_step": best.step, "ended": why, "seconds": spent}
+        return _told(run, data, observer, trainer, measured, intervals, ended)
+
+    run.result = here.alone(told)
+    return run
+
+
+def _told(
+    run: Run,
+    data: Data,
+    observer: Observer,
+    trainer: Trainer,
+    measured: Figures,
+    intervals: Intervals | None,
+    ended: dict[str, Any],
+) -> dict[str, Any]:
+    """Generate with the best weights, and write what came of a run; return its result."""
+    folder, resolved, network = run.folder, run.resolved, run.network
+    step = trainer.progress.step
+    with _resumable(folder):
+        generated = run.generated() if data.target.generates else None
 
     enter(observer, "result", step)
     folder.record(step=step, split=measured["split"], final=True, **measured["metrics"])
@@ -137,22 +164,19 @@ def _to_the_end(
             outcome |= {"bounds": bounds} if bounds else {}
 
     broken = broken_bands(resolved.task.expect, measured, generated)
-    result: Result = {
+    result = {
         "run": str(folder.path),
         "task": resolved.task.name,
         "steps": step,
-        "weights_of_step": best.step,
-        "ended": why,
-        "seconds": time.perf_counter() - start,
+        **ended,
         "tokens_per_second": trainer.progress.tokens_per_second,
         "parameters": sum(weight.numel() for weight in network.parameters()),
         **measured,
         **outcome,
         "broken_bands": [problem.record() for problem in broken],
     }
-    run.result = dict(result)
-    folder.write("result.json", run.result)
-    return run
+    folder.write("result.json", result)
+    return result
 
 
 def _trained(
@@ -197,6 +221,7 @@ def _trained(
             stop_asked=stop_asked,
         )
         folder.checkpoints.keep = resolved.task.training.keep_checkpoints
+        tell(observer, sharing.lines())
         if changes is not None:
             tell(observer, _take_up(trainer, changes))
         run.steps_before = trainer.progress.step
@@ -210,18 +235,23 @@ def _take_up(trainer: Trainer, changes: Changes) -> list[str]:
 
     Returns what changes from there on, in lines.
     """
-    folder = changes.folder
-    checkpoint = folder.checkpoints.load("last" if changes.step is None else changes.step)
+    folder, here = changes.folder, world()
+    asked = "last" if changes.step is None else changes.step
+    checkpoint = here.alone(lambda: folder.checkpoints.load(asked))
     changes.check(trainer, checkpoint.step)
     fill(trainer.network, checkpoint, folder)
     with reading(folder.checkpoints.path / f"step-{checkpoint.step}"):
         state.check(trainer, checkpoint)
         trainer.restore(checkpoint)
-    lines = changes.record(checkpoint.step)
-    folder.checkpoints.go_back(checkpoint.step)
-    read = state.State.model_validate(checkpoint.state)
-    folder.rewind(checkpoint.step, read.sampled, read.written)
-    return lines
+
+    def rewound() -> list[str]:
+        lines = changes.record(checkpoint.step)
+        folder.checkpoints.go_back(checkpoint.step)
+        read = state.State.model_validate(checkpoint.state)
+        folder.rewind(checkpoint.step, read.sampled, read.written)
+        return lines
+
+    return here.alone(rewound)
 
 
 def listened(
@@ -229,8 +259,8 @@ def listened(
 ) -> str:
     """Train to the end, and return why it ended; a folder keeps what happens, an observer watches.
 
-    `sample` generates something at each validation. Raises `Interrupted` (RC063) where an end was
-    asked for, and `RunError` (RC053, RC060).
+    `sample` generates something at each validation. Of several processes the first keeps and
+    watches. Raises `Interrupted` (RC063) where an end was asked for, and `RunError` (RC053, RC060).
     """
     try:
         return _listened(trainer, folder, observer, sample)
@@ -243,47 +273,57 @@ def _listened(
     trainer: Trainer, folder: RunFolder, observer: Observer, sample: Callable[[], str]
 ) -> str:
     """Train to the end, as `listened` does, with an observer that is not released."""
-    progress = trainer.progress
-    observer.started(progress.total, progress.step)
+    progress, here = trainer.progress, trainer.world
+    if here.first:
+        observer.started(progress.total, progress.step)
     for event in trainer.events():
         match event:
             case Updated(_, loss):
                 if loss is not None:
-                    folder.record(
-                        step=progress.step,
-                        epoch=progress.epoch,
-                        split="train",
-                        loss=loss,
-                        rate=progress.rate,
-                        tokens=progress.tokens,
-                    )
-                observer.stepped(progress)
-
-            case Validated(_, metrics, better):
-                enter(observer, "sample", progress.step)
-                text = sample()
-                folder.record(
-                    step=progress.step, epoch=progress.epoch, split="validation", **metrics
-                )
-                if text:
-                    folder.sample(progress.step, text)
-                observer.validated(progress, metrics, better, text)
-                enter(observer, "training", progress.step)
-
-            case Saved(checkpoint, best, rhythmic, over):
-                enter(observer, "checkpoint", progress.step)
-                # What a checkpoint goes on from is on the disk before it is.
-                state = {**checkpoint.state, "written": folder.settled()}
-                whole = replace(checkpoint, state=state)
-                folder.checkpoints.save(whole, best, rhythmic, over)
-                enter(observer, "training", progress.step)
+                    here.alone(partial(_keep, event, folder, observer, sample))
+                if here.first:
+                    observer.stepped(progress)
 
             case Ended(_, why, done):
                 if not done:
                     raise _interrupted(trainer, folder)
-                observer.finished(progress, why)
+                if here.first:
+                    observer.finished(progress, why)
                 return why
+
+            case _:
+                here.alone(partial(_keep, event, folder, observer, sample))
     raise AssertionError("training ends with an event that says so")
+
+
+def _keep(event: Event, folder: RunFolder, observer: Observer, sample: Callable[[], str]) -> None:
+    """Write what happened into a folder."""
+    match event:
+        case Updated(progress, loss):
+            folder.record(
+                step=progress.step,
+                epoch=progress.epoch,
+                split="train",
+                loss=loss,
+                rate=progress.rate,
+                tokens=progress.tokens,
+            )
+
+        case Validated(progress, metrics, better):
+            enter(observer, "sample", progress.step)
+            text = sample()
+            folder.record(step=progress.step, epoch=progress.epoch, split="validation", **metrics)
+            if text:
+                folder.sample(progress.step, text)
+            observer.validated(progress, metrics, better, text)
+            enter(observer, "training", progress.step)
+
+        case Saved(checkpoint, best, rhythmic, over):
+            enter(observer, "checkpoint", checkpoint.step)
+            # What a checkpoint goes on from is on the disk before it is.
+            state = {**checkpoint.state, "written": folder.settled()}
+            folder.checkpoints.save(replace(checkpoint, state=state), best, rhythmic, over)
+            enter(observer, "training", checkpoint.step)
 
 
 def _interrupted(trainer: Trainer, folder: RunFolder) -> Interrupted:

@@ -14,6 +14,7 @@ from recurra.engine.native import exact
 from recurra.engine.threads import using
 from recurra.errors import InputError, OtherVersion, warn
 from recurra.spec.tables import Device
+from recurra.world import world
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 """The type of weights and states under each precision."""
@@ -37,13 +38,18 @@ def available() -> list[str]:
 
 
 def choose(device: Device) -> torch.device:
-    """Return the device of a task. Raises `InputError` (RC031) if this machine lacks it."""
+    """Return the device of a task, of several processes on a machine a GPU for each.
+
+    Raises `InputError` (RC031) if this machine lacks it.
+    """
     here = available()
     kind: str = device.kind
     if kind == "auto":
         kind = _best(here, device)
     elif kind == "cuda":
         kind = "cuda:0"
+    if kind.startswith("cuda") and world().neighbours > 1:
+        kind = _own_gpu(here, device)
 
     if kind not in here:
         fact = f"this machine has no {device.kind}"
@@ -52,6 +58,20 @@ def choose(device: Device) -> torch.device:
         cure = 'set device.kind = "cpu"'
         raise InputError.of("RC031", "mps has no float64", key="device.precision", cure=cure)
     return torch.device(kind)
+
+
+def _own_gpu(here: list[str], device: Device) -> str:
+    """Return the GPU of this process. Raises `InputError` (RC031) where there is none for each."""
+    count, gpus = world().neighbours, sum(name.startswith("cuda") for name in here)
+    if device.kind not in ("auto", "cuda"):
+        fact = f"{count} processes on this machine need a GPU each, and {device.kind} is one"
+        cure = 'device.kind = "cuda", or choose GPUs with CUDA_VISIBLE_DEVICES'
+        raise InputError.of("RC031", fact, key="device.kind", cure=cure)
+    if gpus < count:
+        fact = f"{count} processes on this machine need a GPU each, and it has {gpus}"
+        cure = f'start {gpus} here (--nproc-per-node {gpus}), or device.kind = "cpu"'
+        raise InputError.of("RC031", fact, key="device.kind", cure=cure)
+    return f"cuda:{world().place}"
 
 
 def _best(here: list[str], device: Device) -> str:
@@ -107,6 +127,9 @@ def _arithmetic(device: Device) -> Iterator[None]:
 
     if device.threads:
         torch.set_num_threads(device.threads)
+    elif world().neighbours > 1:
+        # torchrun has set one each, which it cannot know to be right.
+        torch.set_num_threads(max(1, cores() // world().neighbours))
     if device.determinism == "strict":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         # It would write every new tensor twice.
@@ -121,6 +144,13 @@ def _arithmetic(device: Device) -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.set_deterministic_debug_mode(mode)
         settings.fill_uninitialized_memory = filled
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def sized(device: Device, work: int) -> AbstractContextManager[None]:

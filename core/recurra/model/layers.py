@@ -160,6 +160,11 @@ class Block(nn.Module):
             self.feed_forward = FeedForward(options, width)
         self.drop = Dropout()
 
+    @property
+    def branches(self) -> int:
+        """How many branches add to the path of the residuals."""
+        return 1 if self.feed_forward is None else 2
+
     def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> State:
         """Return the state of the cell, and the last inputs of the convolution as `block_tail`."""
         state = self.inner.initial_state(batch_size, device=device, dtype=dtype)

@@ -119,6 +119,12 @@ class Network(nn.Module):
                 module.noise = noise
 
     @property
+    def masks(self) -> int:
+        """How often dropout draws in a window of training."""
+        dropping = [layer for layer in self.stack if layer.options.dropout]
+        return sum(layer.branches if isinstance(layer, Block) else 1 for layer in dropping)
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type of the weights."""
         return self.head.weight.dtype

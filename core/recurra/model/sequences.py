@@ -39,18 +39,28 @@ def alike(steps: NDArray[np.int64], rows: int) -> Iterator[NDArray[np.int64]]:
         at += count
 
 
-def answers(network: Network, x: Inputs, steps: Lengths, window: int = 0) -> Logits:
+def answers(
+    network: Network,
+    x: Inputs,
+    steps: Lengths,
+    window: int = 0,
+    among: Lengths | None = None,
+    first: int = 0,
+) -> Logits:
     """Return the outputs `[B, V]` for sequences `[B, T]` or `[B, T, F]`, row i of `steps[i]` steps.
 
     The gradient goes back over the last `window` steps of each row, 0 for all of them, and what was
-    pooled before that is a constant. A network that reads both ways takes all in one window.
+    pooled before that is a constant. A network that reads both ways takes all in one window. Where
+    other processes have rows of the batch, these are the rows from `first` on of those that have
+    `among` steps.
     """
     if network.reads_both_ways or not window or x.shape[1] <= window:
         return _whole(network, x, steps)
 
     before = (steps - window).clamp(min=0)
     with torch.no_grad():
-        states, sums = _before(network, x, before)
+        of_all = before if among is None else (among - window).clamp(min=0)
+        states, sums = _before(network, x, before, of_all, first)
     # A first state may be one that is learned.
     initial = network.initial_states(len(x))
     states = mixed(before == 0, initial, states)
@@ -113,23 +123,37 @@ def _answer(network: Network, hidden: Hidden, sums: Sums, steps: Lengths) -> Log
     return network.answer(pool.give(sums))
 
 
-def _before(network: Network, x: Inputs, before: Lengths) -> tuple[States, Sums]:
+def _before(
+    network: Network, x: Inputs, before: Lengths, of_all: Lengths, first: int
+) -> tuple[States, Sums]:
     """Return states and pooled sums after the first `before[i]` steps of each row.
 
     Rows are read together in runs of a power of two that each of them has left, so that none is
-    ever filled up: a row's `before` is the sum of its runs.
+    ever filled up: a row's `before` is the sum of its runs. Those rows are the ones from `first` on
+    of all, `of_all[i]` steps each, whose runs say what dropout draws.
     """
     pool = _pool(network)
     states = network.initial_states(len(x))
     sums = pool.begin(_like(network), len(x))
-    at = torch.zeros_like(before)
+    at, at_all = torch.zeros_like(before), torch.zeros_like(of_all)
+    parted = len(of_all) > len(before) and network.noise is not None
 
     # A row of 1100 steps is read in runs of 512, 512, 64, 8 and 4.
     size = LONGEST
     while size:
-        rows = torch.nonzero(before - at >= size)[:, 0]
-        if not len(rows):
+        together = torch.nonzero(of_all - at_all >= size)[:, 0]
+        if not len(together):
             size //= 2
+            continue
+
+        at_all[together] += size
+        rows = torch.nonzero(before - at >= size)[:, 0]
+        if parted:
+            assert network.noise is not None, "there is noise to be shared out"
+            network.noise.among(len(together), int((together < first).sum()))
+            if not len(rows):
+                network.noise.skip(network.masks)
+        if not len(rows):
             continue
 
         places = at[rows, None] + torch.arange(size, device=x.device)
@@ -143,6 +167,9 @@ def _before(network: Network, x: Inputs, before: Lengths) -> tuple[States, Sums]
         pairs = zip(states, detached(after), strict=True)
         states = tuple(_put(whole, rows, part) for whole, part in pairs)
         at[rows] += size
+    if parted:
+        assert network.noise is not None, "there is noise to be shared out"
+        network.noise.among(len(of_all), first)
     return states, sums
 
 

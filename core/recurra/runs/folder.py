@@ -22,6 +22,7 @@ from recurra.errors import Altered, InputError, RecurraError, RunError, warn
 from recurra.runs import files
 from recurra.runs.checkpoints import Checkpoints
 from recurra.runs.records import FORMAT, Records, Written, reading
+from recurra.world import world
 
 SAMPLE = re.compile(rb"^--- step (?P<step>\d{1,18})(?P<final>, final)?$", re.MULTILINE)
 """The line before each sample in samples.txt."""
@@ -45,7 +46,7 @@ class RunFolder:
 
     task.toml           the whole resolved task, read back equal
     plugins.json        qualified name, distribution and version of each component
-    environment.json    versions, machine, device, threads, execution paths,
+    environment.json    versions, machine, device, threads, processes, execution paths,
                         the scheme of random numbers
     data.json           fingerprint and sizes of the data
     vocabulary.json     what the vocabulary learned
@@ -361,5 +362,6 @@ def environment(**more: Any) -> dict[str, Any]:
         "cpu": model(),
         **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "threads": torch.get_num_threads(),
+        "processes": world().size,
         **more,
     }

@@ -55,13 +55,14 @@ class Component(Model):
 class Environment(Model):
     """environment.json, as far as anything depends on it.
 
-    The paths, the device, the threads and the scheme of random numbers.
+    The paths, the device, the threads, the processes and the scheme of random numbers.
     """
 
     paths: list[str]
     step_paths: list[str] | None = None
     device: str = ""
     threads: Annotated[int, Field(ge=1, le=1 << 16)] = 1
+    processes: Annotated[int, Field(ge=1, le=1 << 16)] = 1
     format: int = 1
     randomness: Literal[1, 2] = 1
 

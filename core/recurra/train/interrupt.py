@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from recurra.errors import Terminated
+from recurra.world import world
 
 REQUESTS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -58,11 +59,15 @@ def handled(handler: Any) -> Iterator[None]:
 
 @contextmanager
 def listening() -> Iterator[Request]:
-    """Give what tells whether an end was asked for; outside the main thread it never is."""
-    request = Request()
+    """Give what tells whether an end was asked for; outside the main thread it never is.
+
+    Of several processes each may hear of it twice, from the terminal and from their launcher, which
+    itself ends what does not end.
+    """
+    request, alone = Request(), world().size == 1
 
     def note(number: int, frame: FrameType | None) -> None:
-        if request():
+        if request() and alone:
             end(number, frame)
         request.number = number
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn, optim
@@ -18,15 +19,19 @@ from recurra.contracts.metric import LOSS, Figure, Metrics
 from recurra.data.batches import Batch, Whole
 from recurra.data.feeds import Feed
 from recurra.errors import RunError
-from recurra.model import sequences
-from recurra.model.network import Network, States, detached, flatten, mixed, unflatten
+from recurra.model.network import Network, States, detached, flatten, unflatten
 from recurra.randomness import global_state, set_global_state
 from recurra.runs.checkpoints import Checkpoint
 from recurra.spec.tables import Training
 from recurra.train.events import Ended, Event, Progress, Saved, Updated, Validated
 from recurra.train.guard import Guard, NotFinite, norm_of
 from recurra.train.optimizer import Rate, chosen
+from recurra.train.passes import Passes
 from recurra.train.saved import in_form, join_optimizer, split_optimizer
+from recurra.world import World, world
+
+if TYPE_CHECKING:
+    from recurra.train.joint import Joint
 
 EVERY = 60.0
 """Seconds after which a checkpoint is written.
@@ -48,7 +53,11 @@ class EarlyStopping:
 
 @dataclass
 class Trainer:
-    """All that one run of training needs; `state` and `restore` are what a checkpoint holds."""
+    """All that one run of training needs; `state` and `restore` are what a checkpoint holds.
+
+    Where a `world` of several processes trains, each has a trainer and goes over its own rows of
+    every batch; all they decide, and all that is saved, is the same in each.
+    """
 
     training: Training
     network: Network
@@ -60,13 +69,17 @@ class Trainer:
     stop_asked: Callable[[], bool] = lambda: False
     progress: Progress = field(default_factory=Progress)
     stopping: EarlyStopping = field(default_factory=EarlyStopping)
-    carried: States | None = None
     # Sum and count of losses since the last mean.
     pending: list[float] = field(default_factory=list)
     # The step that was saved last.
     saved_step: int | None = None
+    world: World = field(default_factory=world)
 
     def __post_init__(self) -> None:
+        if self.world.size > 1:
+            self.feed = replace(self.feed, world=self.world)
+        self.passes = Passes(self.network, self.feed, self.world)
+        self.stopping_asked = self.late = False
         self.progress.total = total_steps(self.training, self.feed.batches)
         self.base_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         weights = self.network.parameters()
@@ -83,6 +96,27 @@ class Trainer:
         Raises `RunError` (RC060) before a loss or gradient that is not finite reaches the weights.
         """
         self.network.train()
+        with self._joined():
+            yield from self._events()
+
+    @contextmanager
+    def _joined(self) -> Iterator[None]:
+        """Add up gradients over all processes meanwhile, where there are others."""
+        if self.world.size == 1:
+            yield
+            return
+
+        # Torch's module for that is loaded for it alone.
+        from recurra.train.joint import Joint
+
+        joint = self.passes.joint = Joint(self.parameters, self.world)
+        try:
+            yield
+        finally:
+            joint.close()
+            self.passes.joint = None
+
+    def _events(self) -> Iterator[Event]:
         clock = time.perf_counter()
         for batches in self._updates():
             before = self._fleeting()
@@ -98,7 +132,8 @@ class Trainer:
             yield from self._look()
             if self._out_of_patience():
                 break
-            if self.stop_asked() and self.progress.step < self.progress.total:
+            asked = self.stop_asked() if self.passes.joint is None else self.stopping_asked
+            if asked and self.progress.step < self.progress.total:
                 yield from self._save(rhythmic=False)
                 yield Ended(self.progress, "an end was asked for", done=False)
                 return
@@ -114,7 +149,7 @@ class Trainer:
     def _back(self, before: Fleeting) -> Iterator[Saved]:
         """Go back to before the update that failed, and save that if it is finite."""
         self._clear()
-        self.carried, streams = before
+        self.passes.carried, streams = before
         self._set_random(streams)
         if not self._harmed():
             yield from self._save()
@@ -146,13 +181,13 @@ class Trainer:
         progress = self.progress
         self._set_rate()
         self._clear()
-        scored = sum(batch.scored for batch in batches)
-        share_of = self._total(batches) if self.network.partly_missing else max(scored, 1)
-        losses = [self._backward(index, batch, share_of) for index, batch in enumerate(batches)]
+        scored, share_of = self._counted(batches)
+        losses = [self._backward(index, batches, share_of) for index in range(len(batches))]
+        agreed = None if self.passes.joint is None else self._agreed(self.passes.joint, losses)
         norm = norm_of([w.grad for w in self.parameters if w.grad is not None])
 
         # The first look at what the device has made of this update.
-        total = sum(map(float, losses))
+        total = sum(map(float, losses)) if agreed is None else agreed
         if not math.isfinite(total):
             raise NotFinite(f"the loss is {total}")
         if not math.isfinite(norm):
@@ -170,14 +205,35 @@ class Trainer:
         if progress.batch >= self.feed.batches:
             progress.epoch += 1
             progress.batch = 0
-            self.carried = None
+            self.passes.carried = None
 
-    def _total(self, batches: list[Batch | Whole]) -> float:
-        """Return how many answers are scored, of which one that is partly missing counts less."""
+    def _counted(self, batches: list[Batch | Whole]) -> tuple[int, float]:
+        """Return how many answers are scored, and what to divide by, of all processes.
+
+        There one that is partly missing counts less.
+        """
+        scored = sum(batch.scored for batch in batches)
+        if not self.network.partly_missing:
+            if self.passes.joint is not None:
+                scored = int(self.world.total(scored)[0])
+            return scored, max(scored, 1)
         scoring = self.network.scoring
-        return sum(scoring.total(batch.answers) for batch in batches) or 1.0
+        share_of = float(sum(scoring.total(batch.answers) for batch in batches))
+        if self.passes.joint is not None:
+            count, share_of = self.world.total(scored, share_of)
+            scored = int(count)
+        return scored, share_of or 1.0
+
+    def _agreed(self, joint: Joint, losses: list[Tensor]) -> float:
+        """Return the loss of all processes, and take note of what they decide together."""
+        late = time.monotonic() - self.saved_at > EVERY
+        agreed = joint.agree(sum(map(float, losses)), self.stop_asked(), late)
+        self.stopping_asked, self.late = agreed.stop, agreed.late
+        return agreed.loss
 
     def _clear(self) -> None:
+        if self.passes.joint is not None:
+            self.passes.joint.forget()
         for weight in self.parameters:
             weight.grad = None
 
@@ -197,7 +253,7 @@ class Trainer:
 
     def _fleeting(self) -> Fleeting:
         """Return what the forward pass of an update changes."""
-        return self.carried, self._random()
+        return self.passes.carried, self._random()
 
     def _random(self) -> dict[str, Tensor]:
         """Return the streams that training draws from: dropout's, and torch's own.
@@ -214,102 +270,15 @@ class Trainer:
         if noise is not None:
             noise.restore(streams)
 
-    def _backward(self, index: int, batch: Batch | Whole, scored: float) -> Tensor:
-        """Run one batch of an update forward and back, the one of this `index`.
-
-        Returns its share of the mean loss over what is `scored`, still on the device.
-        """
-        noise = self.network.noise
-        if noise is not None:
-            noise.begin(self.progress.step, index)
-        if isinstance(batch, Batch) and batch.x.shape[1] > self.feed.length:
-            return self._windows(batch, scored)
-        losses = self._sequences(batch) if isinstance(batch, Whole) else self._steps(batch)
-        value = losses.sum() / scored
-        if len(losses):
-            torch.autograd.backward(value)
-        return value.detach()
-
-    def _sequences(self, batch: Whole) -> Tensor:
-        """Return the losses of the answers to whole sequences."""
-        batch = batch.to(self.network.device)
-        window = self.feed.length
-        outputs = sequences.answers(self.network, batch.x, batch.steps, window)
-        losses: Tensor = self.network.loss(outputs, batch.y)
-        return losses
-
-    def _windows(self, batch: Batch, scored: float) -> Tensor:
-        """Run sequences that are longer than a window forward and back, one window at a time.
-
-        The state goes on from each to the next, and the gradient does not. Returns their share of
-        the mean loss over what is `scored`, still on the device.
-        """
-        network = self.network
-        states: States | None = None
-        total = torch.zeros((), device=network.device)
-        for window in batch.windows(self.feed.length):
-            # What asks nothing is read for its state alone.
-            places = window.mask.flatten().nonzero()[:, 0]
-            window = window.to(network.device)
-            with torch.set_grad_enabled(len(places) > 0):
-                hidden, after = network.hidden(window.x, states, position=window.position)
-                states = detached(after)
-                if len(places):
-                    places = places.to(network.device)
-                    losses = network.losses(
-                        hidden, window.y, places, window.ahead(), window.counted()
-                    )
-                    value = losses.sum() / scored
-                    torch.autograd.backward(value)
-                    total = total + value.detach()
-        return total
-
-    def _steps(self, batch: Batch) -> Tensor:
-        """Return the losses of the scored steps of windows.
-
-        Nothing here waits for the device: what is to be known of a batch is looked at before it
-        goes there.
-        """
-        carried = self.feed.carried
-        # `anew`: no row goes on from a carried state; `some_fresh`: some do, and others do not.
-        anew = not carried or bool((batch.fresh | batch.reset[:, 0]).all())
-        some_fresh = not anew and bool(batch.fresh.any())
-        resets = carried and bool(batch.reset[:, int(anew) :].any())
-        places = None
-        if not bool(batch.mask.all()):
-            places = batch.mask.flatten().nonzero()[:, 0]
-
-        batch = batch.to(self.network.device)
-        states = None
-        if some_fresh:
-            states = self.begun(batch)
-        elif not anew:
-            states = self.carried
-        reset = batch.reset if resets else None
-        if reset is not None and anew:
-            # Fresh states stand where `position` says, and need no reset to 0.
-            reset = reset.clone()
-            reset[:, 0] = False
-
-        hidden, after = self.network.hidden(  # B T H
-            batch.x, states, reset=reset, position=batch.position, lengths=batch.lengths
+    def _backward(self, index: int, batches: list[Batch | Whole], scored: float) -> Tensor:
+        """Return the share of one batch of an update, the one of this `index`, of the mean loss."""
+        return self.passes.backward(
+            batches[index],
+            scored,
+            (self.progress.step, index),
+            self.progress.batch + index,
+            last=index == len(batches) - 1,
         )
-        if carried:
-            self.carried = detached(after)
-        if places is not None:
-            if not len(places):
-                return hidden.new_zeros(0)
-            places = places.to(hidden.device, non_blocking=True)
-        return self.network.losses(hidden, batch.y, places, batch.ahead(), batch.counted())
-
-    def begun(self, batch: Batch) -> States:
-        """Return the carried states, but those of before the first step where a row is fresh.
-
-        These stand at the row's own position, and are no constants: a cell may learn them.
-        """
-        assert self.carried is not None, "an epoch begins with states that are all fresh"
-        initial = self.network.initial_states(len(batch.fresh), batch.position)
-        return mixed(batch.fresh, initial, self.carried)
 
     def _set_rate(self) -> None:
         share = self.rate.share(self.progress.step)
@@ -356,7 +325,8 @@ class Trainer:
         # Where a task names no number of steps, each validation is saved.
         every = training.checkpoint_every
         rhythmic = better or (progress.step % every == 0 if every else validated)
-        if rhythmic or (not every and time.monotonic() - self.saved_at > EVERY):
+        late = time.monotonic() - self.saved_at > EVERY
+        if rhythmic or (not every and (late if self.passes.joint is None else self.late)):
             yield from self._save(best=better, rhythmic=rhythmic)
 
     def _better(self, value: float) -> bool:
@@ -390,11 +360,15 @@ class Trainer:
 
     def _harmed(self) -> str:
         """Return what of all that is saved is not finite, or ""."""
-        fields = flatten(self.carried) if self.carried is not None else {}
+        carried = self.passes.carried
+        fields = flatten(carried) if carried is not None else {}
         for name, each in fields.items():
             if not bool(each.isfinite().all()):
-                return f"the carried state {name}"
-        return self.guard.harmed()
+                harmed = f"the carried state {name}"
+                break
+        else:
+            harmed = self.guard.harmed()
+        return next(filter(None, self.world.gathered(harmed)), "")
 
     def state(self) -> Checkpoint:
         """Return all that training needs to go on as if it had not stopped."""
@@ -402,8 +376,8 @@ class Trainer:
         moments, plain = split_optimizer(saved["state"])
         weights = dict(self.network.state_dict())
         tensors = {"weights": weights, "optimizer": moments}
-        if self.carried is not None:
-            tensors["carried"] = flatten(self.carried)
+        if self.passes.carried is not None:
+            tensors["carried"] = self._gathered(flatten(self.passes.carried))
         tensors["random"] = self._random()
 
         progress = dict(vars(self.progress))
@@ -418,8 +392,15 @@ class Trainer:
         }
         return Checkpoint(self.progress.step, tensors, state)
 
+    def _gathered(self, carried: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the carried states of all processes, lane after lane."""
+        if self.world.size == 1:
+            return carried
+        parts = self.world.gathered({name: field.cpu() for name, field in carried.items()})
+        return {name: torch.cat([part[name] for part in parts]) for name in carried}
+
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take back what `state` gave."""
+        """Take back what `state` gave, of carried states those of this process."""
         tensors, state = checkpoint.tensors, checkpoint.state
         self.network.load_state_dict(tensors["weights"])
 
@@ -442,9 +423,10 @@ class Trainer:
 
         carried = tensors.get("carried")
         if carried is not None:
-            rows = len(next(iter(carried.values())))
-            like = self.network.initial_states(rows)
-            self.carried = detached(unflatten(like, carried))
+            own = self.world.part(self.feed.batch_size)
+            carried = {name: field[own] for name, field in carried.items()}
+            like = self.network.initial_states(own.stop - own.start)
+            self.passes.carried = detached(unflatten(like, carried))
         self._set_random(tensors["random"])
         self.guard.restored()
 

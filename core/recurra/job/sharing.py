@@ -1,0 +1,76 @@
+"""What several processes that train one network share out: data, the rows of batches, threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+from recurra.errors import InputError, RunError
+from recurra.job.data import Data
+from recurra.model.network import Network
+from recurra.resolved import Resolved
+from recurra.runs.folder import RunFolder
+from recurra.world import world
+
+
+def shared_out(load: Callable[[], Data]) -> Data:
+    """Return the data of each process: the first reads and encodes it, then the others take it.
+
+    Raises `RunError` (RC064) where they do not read the same.
+    """
+    here = world()
+    data = here.in_turn(load)
+    if here.size == 1:
+        return data
+    first, *others = here.gathered(data.store.fingerprint)
+    odd = [str(rank) for rank, fingerprint in enumerate(others, 1) if fingerprint != first]
+    if odd:
+        fact = f"process {' and '.join(odd)} of {here.size} reads other data than the first"
+        raise RunError.of("RC064", fact, cure="give every machine the same files")
+    return data
+
+
+@contextmanager
+def held(folder: RunFolder) -> Iterator[None]:
+    """Keep every other process from training a run meanwhile, but those that train it together.
+
+    Raises `InputError` (RC055) if one does.
+    """
+    with ExitStack() as stack:
+
+        def hold() -> None:
+            stack.enter_context(folder.held())
+
+        world().alone(hold)
+        yield
+
+
+def check(resolved: Resolved, network: Network) -> None:
+    """Refuse what several processes cannot share out.
+
+    Raises `InputError` (RC031) for a batch of fewer rows, and noise that flows from row to row.
+    """
+    size, rows = world().size, resolved.task.training.batch_size
+    with resolved.placing():
+        if rows < size:
+            many = f"{rows} row{'s' * (rows != 1)}"
+            fact = f"a batch of {many} cannot be shared out among {size} processes"
+            cure = f"set training.batch_size to {size} or more, or start" + (
+                f" {rows} processes at most" if rows > 1 else " one process"
+            )
+            raise InputError.of("RC031", fact, key="training.batch_size", cure=cure)
+        noise = network.noise
+        if size > 1 and network.masks and noise is not None and not noise.by_place:
+            fact = "the dropout of this run, made by an older recurra, flows from row to row"
+            raise InputError.of("RC031", fact, cure="go on with it in one process")
+
+
+def lines() -> list[str]:
+    """Return how many processes train together, where they are several, and with what."""
+    here, threads = world(), torch.get_num_threads()
+    if here.size == 1:
+        return []
+    machines = "" if here.neighbours == here.size else f", {here.neighbours} on this machine"
+    return [f"{here.size} processes{machines}, {threads} thread{'s' * (threads != 1)} each"]
