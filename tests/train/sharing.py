@@ -123,7 +123,8 @@ def held(run: Run) -> dict[str, Any]:
         for name, tensor in parts.items()
     }
     samples = run.path / "samples.txt"
-    records = [json.loads(line) for line in (run.path / "metrics.jsonl").open()]
+    lines = (run.path / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
     return {
         "tensors": tensors,
         "records": records,
@@ -157,7 +158,6 @@ def trial(names: list[str], chained: tuple[Path, int], stops: list[int]) -> dict
             "done": done,
             "broken": held(broken),
             "gradients": gradients(here.rank, here.size),
-            "folders": sorted(str(path) for path in Path.cwd().rglob("task.toml")),
         }
 
 

@@ -81,9 +81,10 @@ class Joint:
         own = weakref.ref(self)
 
         def noting(index: int) -> Any:
-            def note(_: Tensor) -> None:
+            def note(weight: Tensor) -> None:
+                # It is called where a way back has led to the weight with no gradient, too.
                 joint = own()
-                if joint is not None:
+                if joint is not None and weight.grad is not None:
                     joint.reached[index] = True
 
             return note
