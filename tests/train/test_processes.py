@@ -151,7 +151,8 @@ def test_one_process_writes(launches: Launches) -> None:
         assert len(list(launches.folders[size].rglob("task.toml"))) == len(QUICK) + 1
         for name in QUICK:
             first, *others = (done["done"][name]["result"] for done in all_done)
-            assert all(other == first for other in others)
+            # A figure may be no number.
+            assert all(repr(other) == repr(first) for other in others)
 
 
 @pytest.mark.parametrize("size", [2, 3])
