@@ -34,7 +34,7 @@ def reproduce(
         typer.Option(
             min=0, max=1, help="By what share a figure may differ where bits are not promised."
         ),
-    ] = 0.05,
+    ] = 0.01,
     runs: Annotated[Path, typer.Option(help="Where the folders of runs are made.")] = Path("runs"),
     as_json: Json = False,
 ) -> None:

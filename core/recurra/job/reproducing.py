@@ -46,7 +46,7 @@ from recurra.train.events import Observer
 
 PLACE = "bundle"
 """The folder of a new run in which its bundle is unpacked."""
-TOLERANCE = 0.05
+TOLERANCE = 0.01
 """By how much of it a figure may differ where bits cannot be promised."""
 PROMISE = (
     "strict determinism: the same bits with the same versions, model of processor, device, threads"
