@@ -23,6 +23,7 @@ from torch import Tensor
 from recurra import system
 from recurra.errors import InputError, Problem, RunError, listing
 from recurra.runs import files
+from recurra.runs.bounded import check_tensors
 from recurra.runs.records import Count, Hash, Model, reading
 
 FORMAT = 1
@@ -316,7 +317,10 @@ class Checkpoints:
             state = files.read_json(folder / "state.json")
             if not isinstance(state, dict):
                 raise ValueError("state.json holds no state")
-            tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+            tensors = {}
+            for path in sorted(folder.glob("*.safetensors")):
+                check_tensors(path)
+                tensors[path.stem] = load_file(path)
         self._whole.add(step)
         return Checkpoint(step, tensors, state)
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from recurra import system
 from recurra.errors import RunError
+from recurra.runs import bounded
 
 
 @contextmanager
@@ -231,19 +232,22 @@ def finite(value: Any) -> Any:
 
 def read_json(path: Path) -> Any:
     """Read JSON. Raises `OSError` or `ValueError`."""
-    return parsed(path.read_bytes())
+    return parsed(bounded.whole(path))
 
 
 def parsed(content: bytes | str) -> Any:
     """Return what strict JSON holds: each key once, every number finite.
 
-    Raises `ValueError` that says what is wrong. A text that nests too deeply, and a number beyond
-    all numbers, are faults of the text like any other.
+    Raises `ValueError` that says what is wrong. A text that holds too much or nests too deeply, and
+    a number beyond all numbers, are faults of the text like any other.
     """
+    raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    bounded.check_json(raw)
     text = content if isinstance(content, str) else content.decode("utf-8")
     try:
         return json.loads(
             text,
+            parse_int=bounded.integer,
             object_pairs_hook=_once_each,
             parse_constant=_no_number,
             parse_float=_finite_number,

@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from recurra import system
 from recurra.engine.machine import model
 from recurra.errors import Altered, InputError, RecurraError, RunError, warn
 from recurra.runs import files
+from recurra.runs.bounded import LINE
 from recurra.runs.checkpoints import Checkpoints
 from recurra.runs.records import FORMAT, Records, Written, reading
 from recurra.world import world
@@ -197,8 +198,7 @@ class RunFolder:
         if not os.path.lexists(path):
             return []
         with reading(path):
-            lines = path.read_bytes().split(b"\n")
-        return list(_records(lines))
+            return list(_records(_lines(path)))
 
     def rewind(
         self,
@@ -308,7 +308,18 @@ def _late(content: bytes, step: int) -> int:
     return len(content)
 
 
-def _records(lines: list[bytes]) -> Iterator[dict[str, Any]]:
+def _lines(path: Path) -> Iterator[bytes]:
+    """Give the lines of a file, but for those that are longer than any record."""
+    with path.open("rb") as file:
+        while line := file.readline(LINE + 1):
+            if len(line) <= LINE:
+                yield line
+                continue
+            while line and not line.endswith(b"\n"):
+                line = file.readline(LINE)
+
+
+def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """Give the lines that are records; one that was cut off is none."""
     for line in lines:
         try:

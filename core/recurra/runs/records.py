@@ -258,7 +258,7 @@ class Records:
     def _read(self, name: str, model: Callable[[Any], T]) -> T:
         path = self.folder / name
         with reading(path):
-            return model(files.parsed(path.read_bytes()))
+            return model(files.read_json(path))
 
     def hashes(self) -> dict[str, list[str]]:
         """Return the hashes of the run's files; none of a run from before there were any."""
