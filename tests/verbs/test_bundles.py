@@ -303,6 +303,12 @@ def test_elsewhere_the_figures_are_held(
         found = recurra.reproduce(liar(environment=other), runs=tmp_path)
         assert found.level == "figures" and found.passed and found.same_bits
         assert [reason for reason in found.reasons if reason.startswith(f"{key} {value}, here")]
+    alone = {key: value for key, value in environment.items() if key != "processes"}
+    found = recurra.reproduce(liar(environment=json.dumps(alone).encode()), runs=tmp_path)
+    assert found.level == "bits" and found.passed  # a run of before was made by one process
+    many = json.dumps({**environment, "processes": 4}).encode()
+    found = recurra.reproduce(liar(environment=many), runs=tmp_path)
+    assert found.reasons == ["processes 4, here 1"]
     result["metrics"]["loss"] *= 1.2
     beyond = liar(environment=other, result=json.dumps(result).encode())
     assert not recurra.reproduce(beyond, runs=tmp_path).passed

@@ -13,6 +13,8 @@ from recurra.spec.document import Key
 from recurra.spec.overrides import key_of
 
 SOURCE = "source"
+UNSAID = {"processes": 1}
+"""What an environment means that does not say it, as those of before."""
 BESIDE_BITS = ("format", "platform", "device", "paths", "step_paths")
 """Of an environment, what bits do not depend on as it stands, or is compared otherwise."""
 
@@ -116,8 +118,10 @@ def differing(environments: Sequence[Mapping[str, Any]]) -> list[str]:
             continue
         if key == "cpu" and key not in own:
             found.append("the run does not record the model of its processor")
-        elif own.get(key) != its.get(key):
-            found.append(f"{key} {own.get(key)}, here {its.get(key)}")
+            continue
+        before, now = (each.get(key, UNSAID.get(key)) for each in (own, its))
+        if before != now:
+            found.append(f"{key} {before}, here {now}")
     for key, word in (("paths", "paths"), ("step_paths", "paths of single steps")):
         if own.get(key) != its.get(key):
             told = [" ".join(map(str, each.get(key) or ["none"])) for each in (own, its)]
