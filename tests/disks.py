@@ -293,6 +293,12 @@ class Disk:
         These are, of each folder, the names that it had at some moment since it was synced, and of
         each file some of what was written to it.
         """
+        if self.fault == "kill":
+            # With a process its locks end.
+            for path in [path for path in self.root.rglob("*") if path.is_file()]:
+                content = path.read_bytes()
+                path.unlink()
+                path.write_bytes(content)
         if self.fault not in ("least", "drawn"):
             return
         found = self._survivors(self.tree, self.root, self.fault, Random(self.at))

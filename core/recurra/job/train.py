@@ -111,6 +111,10 @@ def _to_the_end(
     folder, resolved, network = run.folder, run.resolved, run.network
     start, here = time.perf_counter(), world()
     trainer, why = _trained(run, data, observer, changes, until)
+    with _resumable(folder):
+        if trainer.passes.joint is None and isinstance(trainer.stop_asked, Request):
+            # It came in the last step, which nothing follows but what may take long.
+            trainer.stop_asked.heed()
 
     best = here.alone(lambda: folder.checkpoints.load("best"))
     network.load_state_dict(best.tensors["weights"])
@@ -132,7 +136,8 @@ def _to_the_end(
         ended = {"weights_of_step": best.step, "ended": why, "seconds": spent}
         return _told(run, data, observer, trainer, measured, intervals, ended)
 
-    run.result = here.alone(told)
+    with _resumable(folder):
+        run.result = here.alone(told)
     return run
 
 
@@ -340,7 +345,7 @@ def _resumable(folder: RunFolder) -> Iterator[None]:
     """Say how to go on, if the user interrupts what comes after training."""
     try:
         yield
-    except KeyboardInterrupt as request:
+    except (KeyboardInterrupt, Interrupted) as request:
         fact = "interrupted after the last step, before the final figures; the weights are saved"
         cure = f"`recurra resume {folder.path}` makes them"
         raise Interrupted.because(request, fact, cure) from None

@@ -30,6 +30,11 @@ class Request:
         """Tell whether an end was asked for."""
         return self.number is not None
 
+    def heed(self) -> None:
+        """End, if that was asked for."""
+        if self.number is not None:
+            end(self.number, None)
+
 
 def end(number: int, frame: FrameType | None) -> None:
     """End at once: raise `KeyboardInterrupt`, or `Terminated`, which is one."""
