@@ -256,7 +256,8 @@ class Disk:
             try:
                 self.step("write", place)
             except OSError as error:
-                raise SafetensorError(f"I/O error: {error.strerror}") from error
+                told = f"I/O error: {error.strerror} (os error {error.errno})"
+                raise SafetensorError(told) from error
             real(tensors, path, *given, **named)
             self.begun(place)
             if self.hit and len(self.calls) == self.at and self.fault == "part":

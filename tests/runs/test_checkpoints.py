@@ -263,7 +263,7 @@ REMEDIES = {
     errno.ENOSPC: "free some space", errno.EDQUOT: "free some space",
     errno.EFBIG: "free some space",
     errno.EACCES: "make it possible", errno.EROFS: "make it possible", errno.EIO: "see to the disk",
-    errno.ENOTDIR: "clear away",
+    errno.ENOTDIR: "clear away", errno.EMFILE: "raise the limit of open files",
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -239,8 +240,7 @@ class Checkpoints:
             try:
                 save_file(copies, folder / f"{group}.safetensors")
             except Exception as error:
-                # safetensors reports a full disk as an error of its own.
-                raise OSError(str(error)) from error
+                raise _of_system(error) from error
         state = json.dumps(checkpoint.state)
         (folder / "state.json").write_text(state)
 
@@ -323,6 +323,15 @@ class Checkpoints:
                 tensors[path.stem] = load_file(path)
         self._whole.add(step)
         return Checkpoint(step, tensors, state)
+
+
+def _of_system(error: Exception) -> OSError:
+    """Return the error of the system that safetensors tells in words of its own."""
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    if told is None:
+        return OSError(str(error))
+    number = int(told[1])
+    return OSError(number, os.strerror(number))
 
 
 def _verify(folder: Path, step: int, digest: str) -> None:
