@@ -304,7 +304,8 @@ class Trial:
             assert call in REMOVALS or not _parts(job.root), where
         elif isinstance(error, RecurraError):
             codes = {problem.code for problem in error.problems}
-            early = codes == {"RC050"} and job.known is None
+            # A folder that cannot be made.
+            early = codes == {"RC050"}
             assert early or (codes == {"RC053"} and isinstance(error, RunError)), where
             assert error.exit_code == 2 if early else 1
             assert call in REMOVALS or fault == "read-only" or not _parts(job.root), where

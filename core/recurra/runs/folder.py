@@ -18,7 +18,7 @@ from typing import Any
 import recurra
 from recurra import system
 from recurra.engine.machine import model
-from recurra.errors import Altered, InputError, RecurraError, RunError, warn
+from recurra.errors import Altered, InputError, RecurraError, warn
 from recurra.runs import files
 from recurra.runs.bounded import LINE
 from recurra.runs.checkpoints import Checkpoints
@@ -169,17 +169,14 @@ class RunFolder:
         """Say of a write that fails meanwhile, wherever it was, what is whole and how to go on."""
         try:
             yield
-        except RunError as error:
-            told = f"`recurra resume {self.path}`"
-            if self._step() is None or told in str(error):
+        except RecurraError as error:
+            of_disk = {problem.code for problem in error.problems} <= {"RC050", "RC053"}
+            told = f"`recurra resume {self.path}`" in str(error)
+            if not of_disk or told or self._step() is None:
                 raise
-            problems = [
-                replace(problem, cure=f"{problem.cure}; {self._saved()}")
-                if problem.code == "RC053"
-                else problem
-                for problem in error.problems
-            ]
-            raise RunError(problems) from error
+            more = self._saved()
+            problems = [replace(each, cure=f"{each.cure}; {more}") for each in error.problems]
+            raise type(error)(problems) from error
 
     def _step(self) -> int | None:
         """Return the step of the last checkpoint, if there is one."""
