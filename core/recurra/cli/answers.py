@@ -156,30 +156,32 @@ def predict(
     from recurra.cli import predictions
     from recurra.cli.values import READERS, text_or_tokens
     from recurra.job.scored import Asked, scoring_of
+    from recurra.world import joined
 
     origins = [origin for origin in (file, text, values) if origin is not None]
     if len(origins) != 1:
         raise InputError.of("RC080", "give a file, or --text, or --values")
 
-    opened = verbs.load(run, trust=trust)
-    rows: list[Any] | None = None
-    if text is not None:
-        rows = [text_or_tokens(text, opened.vocabulary.reads, "--text")]
-    elif values is not None:
-        read = READERS[opened.vocabulary.yields]
-        lacks = opened.vocabulary.missing is not None
-        rows = [read(values, opened.vocabulary.size, lacks)]
-    if score:
-        _refuse("--score", {"--horizon": horizon, "--levels": levels or None})
-        asked = Asked(alarm, threshold, history, labels, skip_bad)
-        predictions.write_scores(scoring_of(opened, rows, file, None, asked), output, as_json)
-        return
-    of_scores = {"alarm": alarm, "threshold": threshold, "history": history, "labels": labels}
-    _refuse("", {f"--{name}": value for name, value in of_scores.items()})
-    table = opened.table(rows, file=file, horizon=horizon, skip_bad=skip_bad, levels=levels)
-    count = predictions.write(table, output, as_json)
-    if output is not None:
-        print(f"wrote {count:,} predictions to {output}")
+    with joined() as here:
+        opened = here.in_turn(lambda: verbs.load(run, trust=trust))
+        rows: list[Any] | None = None
+        if text is not None:
+            rows = [text_or_tokens(text, opened.vocabulary.reads, "--text")]
+        elif values is not None:
+            read = READERS[opened.vocabulary.yields]
+            lacks = opened.vocabulary.missing is not None
+            rows = [read(values, opened.vocabulary.size, lacks)]
+        if score:
+            _refuse("--score", {"--horizon": horizon, "--levels": levels or None})
+            asked = Asked(alarm, threshold, history, labels, skip_bad)
+            predictions.write_scores(scoring_of(opened, rows, file, None, asked), output, as_json)
+            return
+        of_scores = {"alarm": alarm, "threshold": threshold, "history": history, "labels": labels}
+        _refuse("", {f"--{name}": value for name, value in of_scores.items()})
+        table = opened.table(rows, file=file, horizon=horizon, skip_bad=skip_bad, levels=levels)
+        count = predictions.write(table, output, as_json)
+        if output is not None and here.first:
+            print(f"wrote {count:,} predictions to {output}")
 
 
 def _refuse(beside: str, options: dict[str, Any]) -> None:

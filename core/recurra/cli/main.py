@@ -257,10 +257,13 @@ def evaluate(
     """Print the figures of a run, with the baselines beside them; with -o those of other data."""
     from recurra import verbs
     from recurra.cli import show
+    from recurra.world import joined
 
-    opened = verbs.load(run, trust=trust)
-    metrics = opened.evaluate(split, list(override), levels=levels)  # type: ignore[arg-type]
-    print_json(metrics) if as_json else show.figures(metrics)
+    with joined() as here:
+        opened = here.in_turn(lambda: verbs.load(run, trust=trust))
+        metrics = opened.evaluate(split, list(override), levels=levels)  # type: ignore[arg-type]
+    if here.first:
+        print_json(metrics) if as_json else show.figures(metrics)
 
 
 app.command()(backtest_view.backtest)

@@ -11,6 +11,7 @@ from recurra.errors import InputError
 from recurra.job.answer_table import AnswerTable
 from recurra.job.scored import Scoring
 from recurra.runs import written
+from recurra.world import world
 
 WHAT = "predictions are"
 
@@ -18,9 +19,10 @@ WHAT = "predictions are"
 def write(table: AnswerTable, output: Path | None, as_json: bool) -> int:
     """Write predictions one after the other, to a file or to stdout; return how many there are.
 
-    The file takes its name once all are written. Raises `InputError`
-    (RC041) where there is none, (RC080) for a file whose name tells no form, and
-    `RunError` (RC053).
+    The file takes its name once all are written; of several processes the first writes.
+
+    Raises `InputError` (RC041) where there is none, (RC080) for a file whose name tells no form,
+    and `RunError` (RC053).
     """
     if output is not None:
         written.form_of(output, WHAT)
@@ -31,6 +33,8 @@ def write(table: AnswerTable, output: Path | None, as_json: bool) -> int:
         fact = "there is no sequence to answer: the file holds no row"
         raise InputError.of("RC041", fact, cure="is it the right file?")
     rows, kinds = chain([first], table.rows), table.kinds
+    if not world().first:
+        return sum(1 for _ in rows)
 
     if output is not None:
         return written.write(output, rows, kinds, WHAT, table.moments)
@@ -45,6 +49,8 @@ def write_scores(scoring: Scoring, output: Path | None, as_json: bool) -> None:
     It is told on stderr where the scores go to stdout.
     """
     count = write(scoring.table, output, as_json)
+    if not world().first:
+        return
     stream = sys.stderr
     if output is not None:
         print(f"wrote {count:,} scores to {output}")

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -24,3 +27,9 @@ class Answer:
         """Return the columns of the answer with their values."""
         predicted = {} if self.predicted is None else {"predicted": self.predicted}
         return predicted | dict(self.bounds) | dict(self.beside)
+
+
+def as_steps(rows: NDArray[np.float64]) -> list[Any]:
+    """Return rows `[H, F]` as steps: numbers, or lists of several; what is none is None."""
+    listed = [[None if cell != cell else cell for cell in row] for row in rows.tolist()]  # noqa: PLR0124
+    return [row[0] if len(row) == 1 else row for row in listed]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,7 +23,7 @@ from recurra.data.intake import refused
 from recurra.data.known import Known
 from recurra.data.splits import Split, SplitName, called, place_of
 from recurra.data.store import Covariates, Ints, Store
-from recurra.errors import InputError, Unsuited, warn
+from recurra.errors import InputError
 from recurra.generate.session import Session
 from recurra.job.clock import Clock
 from recurra.model.device import DTYPES
@@ -187,16 +187,16 @@ def unseen(data: Data, name: SplitName) -> list[str]:
     return notes
 
 
-def warn_of_unknown(
+def unknown_of(
     known: CovariateVocabulary,
     rows: Rows,
     tables: Mapping[Role, Mapping[str, Any]],
     name: str,
     told: set[str],
-) -> None:
-    """Warn (`Unsuited`) of the first category of each covariate that training has not shown.
+) -> Iterator[tuple[str, str]]:
+    """Give the first category of each covariate that training has not shown: its column, and why.
 
-    The `rows` are those of the `tables` of a series; what is warned of is added to what is `told`.
+    The `rows` are those of the `tables` of a series; what is `told` of is left out.
     """
     ids = {PAST: rows.past, FUTURE: rows.future, STATIC: rows.static[None]}
     for role, table in known.tables.items():
@@ -211,9 +211,8 @@ def warn_of_unknown(
             unknown = [f"{value}" for value in values if value is not None and value == value]
             if not unknown:
                 continue
-            told.add(column.name)
             fact = f"the {column.name} of {name} is {unknown[0]!r}, which training has not shown"
-            warn(f"{fact}: it is read as unknown, and so is all else of that kind", Unsuited)
+            yield column.name, f"{fact}: it is read as unknown, and so is all else of that kind"
 
 
 def _counted(codes: NDArray[Any], size: int) -> NDArray[np.int64]:

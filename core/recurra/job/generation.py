@@ -22,10 +22,10 @@ from recurra.generate.elements import encoded
 from recurra.generate.foretold import Intervals, around
 from recurra.generate.session import SEEDS, Session
 from recurra.generate.spreads import Paths
+from recurra.job.answers import as_steps
 from recurra.job.chosen import check_series, ending
 from recurra.job.covariates import Called, check_reach, step_ahead
 from recurra.job.intervals import check_steps
-from recurra.job.predict import as_steps
 from recurra.model.probe import counts_steps
 from recurra.spec.tables import Generation
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
+from warnings import warn
 
 import numpy as np
 import torch
@@ -23,21 +24,23 @@ from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
 from recurra.data.marks import Marked
 from recurra.data.outlook import Outlook
 from recurra.data.stream import Stream
-from recurra.errors import InputError, Problem, RunError
+from recurra.errors import InputError, Problem, RecurraError, RunError, Unsuited
 from recurra.generate import elements as reading
 from recurra.generate.abreast import Start, forecasts
 from recurra.generate.companion import Companion
 from recurra.generate.foretold import Intervals, around
 from recurra.generate.session import Session
-from recurra.job.answers import Answer
+from recurra.job.answers import Answer, as_steps
 from recurra.job.clock import Clock, Label
-from recurra.job.covariates import ahead_of, out_of_reach, warn_of_unknown
+from recurra.job.covariates import ahead_of, out_of_reach, unknown_of
+from recurra.job.dealing import answered
 from recurra.job.elements import ELEMENTS
 from recurra.job.gathered import Accompanied, Row
 from recurra.model import sequences
 from recurra.model.completion import completions
 from recurra.model.network import Network
 from recurra.runs.written import Kind
+from recurra.world import world
 
 ROWS = 512
 """Sequences that are read side by side, and that wait for each other."""
@@ -77,6 +80,16 @@ class Said(NamedTuple):
     length: int
     answer: Answer | None
     error: str
+
+
+class _Told(NamedTuple):
+    """What is said of some rows: of each its length, and its answer or why there is none.
+
+    The `news` are what training has not shown, a column and a sentence each.
+    """
+
+    answers: list[tuple[int, Answer | None, str]]
+    news: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -182,8 +195,11 @@ class Predictor:
     def said(self, rows: Iterable[Row]) -> Iterator[Said]:
         """Give what is said of each sequence, in order. Raises as `predict` does."""
         rest = iter(rows)
-        while batch := list(islice(rest, ROWS)):
-            yield from self._batch(batch)
+        batches = iter(lambda: list(islice(rest, ROWS)), [])
+        for batch, told in answered(batches, self._batch):
+            self._warn(told.news)
+            for row, (length, answer, error) in zip(batch, told.answers, strict=True):
+                yield Said(row, length, answer, error)
 
     def hidden(self, sequence: Any) -> list[NDArray[Any]]:
         """Return what each layer gives at each step of a sequence, `[T, H]`, the first layer first.
@@ -208,8 +224,30 @@ class Predictor:
                 hook.remove()
         return [output[0].cpu().numpy() for output in given]
 
-    def _batch(self, rows: list[Row]) -> Iterator[Said]:
-        """Give the answers to some rows; those that can be read are answered together."""
+    def _warn(self, news: list[tuple[str, str]]) -> None:
+        """Warn, once of each column, of what training has not shown; of several the first does."""
+        for column, fact in news:
+            if column not in self.told:
+                self.told.add(column)
+                if world().first:
+                    warn(fact, Unsuited, stacklevel=2)
+
+    def _batch(self, rows: list[Row]) -> _Told:
+        """Return the answers to some rows; those that can be read are answered together."""
+        news: list[tuple[str, str]] = []
+        try:
+            return _Told(self._answers_to(rows, news), news)
+        except RecurraError:
+            self._warn(news)
+            raise
+
+    def _answers_to(
+        self, rows: list[Row], news: list[tuple[str, str]]
+    ) -> list[tuple[int, Answer | None, str]]:
+        """Return the length of each row, and its answer or why there is none.
+
+        What training has not shown is added to the news.
+        """
         read: dict[int, Read] = {}
         errors: dict[int, str] = {}
         for index, row in enumerate(rows):
@@ -219,7 +257,8 @@ class Predictor:
                 if sequence.beside is not None and self.covariates is not None:
                     tables = getattr(row.elements, "tables", {})
                     beside = sequence.beside
-                    warn_of_unknown(self.covariates, beside, tables, row.name, self.told)
+                    known = self.told | {column for column, _ in news}
+                    news += unknown_of(self.covariates, beside, tables, row.name, known)
                 read[index] = sequence._replace(name=row.name)
             except InputError as error:
                 if not self.skip_bad:
@@ -228,9 +267,11 @@ class Predictor:
 
         with self.within():
             answers = self._answered(read)
-        for index, row in enumerate(rows):
-            length = len(read[index].values) if index in read else 0
-            yield Said(row, length, answers.get(index), errors.get(index, ""))
+        lengths = {index: len(sequence.values) for index, sequence in read.items()}
+        return [
+            (lengths.get(index, 0), answers.get(index), errors.get(index, ""))
+            for index in range(len(rows))
+        ]
 
     def _read(self, sequence: Any, time: Any = "") -> Read:
         """Return a sequence as it is read, which may begin at a time.
@@ -444,12 +485,6 @@ class Predictor:
                 came = x[start + 1 : end + 1]
                 total += float(functional.cross_entropy(point, came, reduction="sum"))
         return total / predictions
-
-
-def as_steps(rows: NDArray[np.float64]) -> list[Any]:
-    """Return rows `[H, F]` as steps: numbers, or lists of several; what is none is None."""
-    listed = [[None if cell != cell else cell for cell in row] for row in rows.tolist()]  # noqa: PLR0124
-    return [row[0] if len(row) == 1 else row for row in listed]
 
 
 def of_row(error: InputError, name: str = "") -> InputError:

@@ -44,6 +44,7 @@ from recurra.model.network import Network
 from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder
 from recurra.runs.records import reading
+from recurra.world import world
 
 if TYPE_CHECKING:
     from recurra.job.backtest import Backtest
@@ -118,7 +119,7 @@ class Run:
         intervals = self.intervals(levels)
         other = asked is not self.resolved or (data is not None and split == "all")
         with blaming(resolved), arithmetic(resolved.task.device):
-            loaded = self._measured(resolved, split, other)
+            loaded = world().in_turn(lambda: self._measured(resolved, split, other))
             name = split or ("all" if loaded.beside else loaded.held_out())
             if not loaded.splits[name].steps:
                 fact = f"the {name} split of this task is empty"

@@ -23,6 +23,7 @@ from recurra.job.alarms import Alarm, calibrated
 from recurra.job.answer_table import AnswerTable
 from recurra.job.build import sized
 from recurra.job.clock import Clock
+from recurra.job.dealing import answered
 from recurra.job.detection import UNKNOWN, Detection, Labels
 from recurra.job.elements import ELEMENTS
 from recurra.job.gathered import Accompanied, Row
@@ -31,6 +32,7 @@ from recurra.job.predict import Predictor, fact_of, of_row
 from recurra.job.surprise import Item, Scorer, Surprise
 from recurra.model.device import arithmetic
 from recurra.runs.written import Kind
+from recurra.world import world
 
 if TYPE_CHECKING:
     from recurra.job.run import Run
@@ -164,7 +166,7 @@ def scoring_of(
             fact = "this run scales each series by its first steps, and one step has no scale"
             raise InputError.of("RC080", fact, key="history", cure="give 2 or more")
     with _computing(run):
-        alarm = _alarm(run, scorer, asked, history, own)
+        alarm = world().alone(lambda: _alarm(run, scorer, asked, history, own))
     detection = Detection() if asked.labels is not None else None
     counted = Counted(history)
     told = _Told(run, predictor, scorer, new, alarm, detection, counted, history)
@@ -224,9 +226,13 @@ class _Told:
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         features = self.new.features()
-        for some in at_a_time(self.new.rows(), _steps_of, SERIES, STEPS):
+        batches = at_a_time(self.new.rows(), _steps_of, SERIES, STEPS)
+
+        def scored(some: list[Row]) -> list[tuple[Item | None, Surprise | None, str]]:
             with _computing(self.run):
-                said = self._scored(some)
+                return self._scored(some)
+
+        for some, said in answered(batches, scored):
             for row, (item, surprise, error) in zip(some, said, strict=True):
                 if item is None or surprise is None:
                     yield {"unique_id": row.name, "error": error}
@@ -252,7 +258,9 @@ class _Told:
                 errors.append(fact_of(error.problems[0]))
         given = iter(self.scorer.surprises(item for item in items if item is not None))
         return [
-            (item, None if item is None else next(given), error)
+            (None, None, error)
+            if item is None
+            else (item._replace(known=None, beside=None), next(given), error)
             for item, error in zip(items, errors, strict=True)
         ]
 
