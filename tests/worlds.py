@@ -8,14 +8,20 @@ import copy
 import pickle
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import pytest
 
+import recurra.model.device
 import recurra.world
 from recurra.world import Processes, World
 
 T = TypeVar("T")
+
+
+PATIENCE = 60.0
+"""Seconds that a thread waits for the others."""
 
 
 class Broken(Exception):
@@ -54,7 +60,7 @@ class Table:
                 self.values = {}
                 self.rounds += 1
             self._next(rank)
-            self.turn.wait_for(lambda: self.running == rank)
+            self.turn.wait_for(lambda: self.running == rank, PATIENCE)
             if self.rounds == mine:
                 raise Broken(f"{rank} waits in vain: {self.left}")
             return self.all
@@ -145,6 +151,8 @@ def side_by_side(size: int, work: Callable[[World], T]) -> list[T]:
             table.end(rank, f"failed with {error!r}")
 
     with pytest.MonkeyPatch.context() as patch:
+        # One runs at a time, also inside of what a thread would wait its turn for.
+        patch.setattr(recurra.model.device, "_TURN", nullcontext())
         patch.setattr(recurra.world, "_present", _Present(own))
         patch.setattr(recurra.world, "apart", lambda: copy.copy(_Apart(own)))
         threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from typing import Any, NamedTuple, TypeAlias
 
@@ -42,6 +43,7 @@ from recurra.model.device import arithmetic
 from recurra.resolved import Resolved
 from recurra.runs.backtests import BacktestFolder, Forecasts
 from recurra.train.events import Observer
+from recurra.world import world
 
 FRAME = "forecasts.csv"
 """The frame in the folder of a backtest."""
@@ -159,22 +161,44 @@ def backtest(folder: BacktestFolder, task: Task, observer: Observer) -> Backtest
 
     Raises `Interrupted` (RC063) and `RunError`, which say what is done.
     """
-    start = time.perf_counter()
+    start, here = time.perf_counter(), world()
     # One model may be for all folds, and reads what was made in the first.
-    with folder.held(), passing():
-        folder.read_again()
+    with ExitStack() as stack, passing():
+        here.alone(lambda: _hold(stack, folder))
+        folder.asked = here.told(folder.asked)
         for fold in range(1, task.plan.folds + 1):
-            if folder.forecasts(fold) is None:
+            if here.alone(partial(_is_missing, folder, fold)):
                 of_fold = passing() if folder.asked.retrain else nullcontext()
                 with _told(folder, fold), of_fold:
-                    folder.save(fold, _forecasts(folder, task, fold, observer))
+                    _save(folder, fold, _forecasts(folder, task, fold, observer))
             elif fold == 1:
                 tell(observer, [f"{folder.saved()}, and taken from {folder.path}"])
-        result = _result(folder, task, time.perf_counter() - start)
-        made, model = rows(folder, task), folder.asked.model
-        frame.write(folder.path / FRAME, made, model, bounds=bounds_of(folder))
-        folder.write("result.json", result)
-    return Backtest(folder, task, result)
+
+        def written() -> Backtested:
+            result = _result(folder, task, time.perf_counter() - start)
+            made, model = rows(folder, task), folder.asked.model
+            frame.write(folder.path / FRAME, made, model, bounds=bounds_of(folder))
+            folder.write("result.json", result)
+            return result
+
+        return Backtest(folder, task, here.alone(written))
+
+
+def _hold(stack: ExitStack, folder: BacktestFolder) -> None:
+    """Keep others from going on with a backtest until the end of a stack."""
+    stack.enter_context(folder.held())
+    folder.read_again()
+
+
+def _is_missing(folder: BacktestFolder, fold: int) -> bool:
+    return folder.forecasts(fold) is None
+
+
+def _save(folder: BacktestFolder, fold: int, made: Forecasts) -> None:
+    """Keep what was forecast in a fold; of several processes the first writes it."""
+    here = world()
+    here.alone(lambda: folder.save(fold, made))
+    folder.asked = here.told(folder.asked)
 
 
 @contextmanager
@@ -229,24 +253,35 @@ def _forecasts(folder: BacktestFolder, task: Task, fold: int, observer: Observer
     where = f"fold {fold} of {plan.folds}"
     tell(observer, [f"{where}: forecasts of {len(chosen):,} series, {plan.horizon} steps each"])
 
-    values = np.full((len(chosen), plan.horizon, series.width), np.nan)
+    here = world()
+    part = here.part(len(chosen))
+    values = np.full((part.stop - part.start, plan.horizon, series.width), np.nan)
     quantiles: list[NDArray[np.float64]] = []
     told = None
     if model.intervals is not None:
         told = measured(_adapted(folder, task, fold, model.intervals))
     last = time.monotonic()
-    with blaming(run.resolved), arithmetic(run.task.device), sized(run.resolved, run.network):
-        run.network.eval()
-        for place, made in enumerate(each(task, model, chosen, cutoffs, told)):
+
+    def own() -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+        nonlocal last
+        for place, made in enumerate(each(task, model, chosen[part], cutoffs, told)):
             values[place, : len(made.points)] = made.points
             if told is not None:
                 quantiles.append(made.bounds)
             if time.monotonic() - last > SECONDS:
                 last = time.monotonic()
-                tell(observer, [f"{where}: {place + 1:,} of {len(chosen):,} series"])
+                done = min((place + 1) * here.size, len(chosen))
+                tell(observer, [f"{where}: {done:,} of {len(chosen):,} series"])
+        return values, quantiles
+
+    with blaming(run.resolved), arithmetic(run.task.device), sized(run.resolved, run.network):
+        run.network.eval()
+        parts = here.gathered(here.together(own))
+    every = np.concatenate([values for values, _ in parts])
     if told is None:
-        return Forecasts(chosen, values)
-    return Forecasts(chosen, values, np.stack(quantiles), told.chances, told.levels)
+        return Forecasts(chosen, every)
+    every_bound = np.stack([bound for _, some in parts for bound in some])
+    return Forecasts(chosen, every, every_bound, told.chances, told.levels)
 
 
 def each(

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
-from warnings import warn
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
 from recurra.data.marks import Marked
 from recurra.data.outlook import Outlook
 from recurra.data.stream import Stream
-from recurra.errors import InputError, Problem, RecurraError, RunError, Unsuited
+from recurra.errors import InputError, Problem, RecurraError, RunError, Unsuited, warn
 from recurra.generate import elements as reading
 from recurra.generate.abreast import Start, forecasts
 from recurra.generate.companion import Companion
@@ -230,7 +229,7 @@ class Predictor:
             if column not in self.told:
                 self.told.add(column)
                 if world().first:
-                    warn(fact, Unsuited, stacklevel=2)
+                    warn(fact, Unsuited)
 
     def _batch(self, rows: list[Row]) -> _Told:
         """Return the answers to some rows; those that can be read are answered together."""

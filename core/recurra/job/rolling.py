@@ -39,6 +39,7 @@ from recurra.resolved import Resolved
 from recurra.runs.backtests import Asked, BacktestFolder
 from recurra.spec.tables import Expect
 from recurra.train.events import Observer
+from recurra.world import world
 
 Trained = Callable[[int, Resolved], tuple[Run, Data]]
 """Trains the model of a fold by the task of what precedes its cutoff, or gives the one there is."""
@@ -217,7 +218,8 @@ def backtest_of_run(
         fingerprint=task.series.store.fingerprint,
         plugins=resolved.local_hashes(),
     )
-    folder = BacktestFolder.create(place, run.task.name, record, resolved.toml())
+    text = resolved.toml()
+    folder = world().alone(lambda: BacktestFolder.create(place, run.task.name, record, text))
     return backtest(folder, task, observer)
 
 
