@@ -38,7 +38,7 @@ def shortened(resolved: Resolved, report: Report, limit: int | None) -> Shortene
     changes = []
 
     held = report.data.splits.get("validation")
-    validates = held is not None and held.windows > 0
+    validates = held is not None and held.predicted > 0
     epoch = -(-report.training.batches_per_epoch // resolved.task.training.accumulate)
     every = resolved.task.training.validate_every or epoch
     if total < asked:
