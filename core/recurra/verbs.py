@@ -54,7 +54,7 @@ from recurra.runs.versions import check_trusted, check_trusted_files, warn_of_ot
 from recurra.train.events import Observer
 from recurra.verifying.proof import Proof, Verified
 from recurra.verifying.rhythm import UPDATES, foretold, shortened
-from recurra.world import joined, world
+from recurra.world import jointly, world
 
 Overrides = Iterable[str] | Mapping[str, Any]
 TaskLike = str | Path | Mapping[str, Any]
@@ -77,7 +77,7 @@ def report(task: TaskLike, overrides: Overrides = (), *, data: Any = None) -> Re
         return summary(resolved, load_data(resolved))
 
 
-@joined()
+@jointly
 def run(
     task: TaskLike,
     overrides: Overrides = (),
@@ -166,7 +166,7 @@ def _start(
     return Start(opened, step, saved.digest(step), wider, refits)
 
 
-@joined()
+@jointly
 def resume(
     path: str | PathLike[str],
     overrides: Overrides = (),

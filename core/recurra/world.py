@@ -11,8 +11,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import wraps
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from recurra.errors import InputError, RecurraError, RunError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 WAIT = timedelta(days=7)
 """How long the others wait for what the first does alone: reading data, evaluating."""
@@ -267,6 +269,18 @@ def joined() -> Iterator[World]:
         raise
     finally:
         _present = before
+
+
+def jointly(call: Callable[P, T]) -> Callable[P, T]:
+    """Return a function that is called in `joined` company."""
+
+    # Not by the context manager itself, whose frame would be taken for the caller's (`warn`).
+    @wraps(call)
+    def together(*arguments: P.args, **options: P.kwargs) -> T:
+        with joined():
+            return call(*arguments, **options)
+
+    return together
 
 
 def _told(text: str) -> bool:
