@@ -82,7 +82,8 @@ def _alone(name: str, source: str, of: str) -> ctypes.CDLL:
     """Build a library, or wait for another process that does."""
     try:
         lock = _file(name).with_name(f".{name}.lock")
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.parent.parent.mkdir(parents=True, exist_ok=True)
+        lock.parent.mkdir(mode=0o700, exist_ok=True)
     except OSError:
         # Nothing is kept, and that is said where it would be.
         return _built(name, source, of)
@@ -103,6 +104,7 @@ def _on_disk(name: str) -> ctypes.CDLL | None:
     """Return a library that is kept, if it is whole."""
     try:
         file = _file(name)
+        _check_own(file.parent, file, file.with_suffix(".sha256"))
         checksum = file.with_suffix(".sha256").read_text(encoding="ascii")
         data = file.read_bytes()
         if _checksum(name, data) != checksum:
@@ -112,6 +114,18 @@ def _on_disk(name: str) -> ctypes.CDLL | None:
         return None
     _use(file)
     return library
+
+
+def _check_own(*paths: Path) -> None:
+    """Raise `PermissionError` for what others can write, or have written: it would run as ours."""
+    if not hasattr(os, "geteuid"):
+        return
+    for path in paths:
+        state = path.stat()
+        if state.st_uid not in (os.geteuid(), 0):
+            raise PermissionError(errno.EPERM, f"{path} belongs to another user")
+        if state.st_mode & 0o022:
+            raise PermissionError(errno.EPERM, f"others can write {path}: chmod go-w takes that")
 
 
 def _use(file: Path) -> None:
@@ -250,7 +264,9 @@ def _copied(work: Path, name: str, of: str) -> Path | None:
     checksum = _checksum(name, data)
     try:
         file = _file(name)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        _check_own(file.parent)
         _write(file, data)
         _write(file.with_suffix(".sha256"), checksum.encode())
         _write(file.with_suffix(".json"), json.dumps(about).encode())
