@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from trials import PROSE, Stopper, left, write
 
 import recurra
 from recurra.errors import Interrupted, RecurraError, RunError
+from recurra.job.train import Silent
 from recurra.runs.records import HASHES, SEALED
 
 CHANGES = {
@@ -136,10 +138,65 @@ def test_a_damaged_file_is_refused_by_who_needs_it(
         assert problem.code == "RC051" if gone else "RC052" and isinstance(caught.value, RunError)
         assert gone or (str(folder) in problem.fact and problem.cure)
         assert _content(folder) == before
+        if name == "checkpoints/index.json":
+            assert f"recurra resume {folder} --checkpoint 3" in problem.cure
+            assert "of step 3 is whole, as are those of 2, 1" in problem.cure
         if name.startswith("checkpoints/step-"):
             other = 3 if step == 1 else 2
             assert f"recurra resume {folder} --checkpoint {other}" in problem.cure
             assert Path(name).name in problem.fact
+
+
+class Hearing(Silent):
+    """Takes what is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def told(self, lines: Sequence[str]) -> None:
+        """Take lines."""
+        self.lines += lines
+
+
+INDEX, BEST = "checkpoints/index.json", "checkpoints/step-1/weights.safetensors"
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("damage", ["a bit flipped", *(
+    pytest.param(damage, marks=pytest.mark.slow) for damage in ("half", "gone")
+)])  # fmt: skip
+@pytest.mark.parametrize("name", [INDEX, BEST])
+def test_what_an_error_names_gets_the_run_going_again(
+    name: str,
+    damage: str,
+    finished: bool,
+    once: Callable[[], Path],
+    end: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    """A lost index is told from the checkpoints, to the same end; a lost best is replaced by the
+    best after it, with a word, and nobody has to find another way.
+    """
+    folder = Path(shutil.copytree(once(), tmp_path / "task" / "1"))
+    if finished:
+        recurra.resume(folder)
+    DAMAGES[damage](folder / name)
+    before = _content(folder)
+    for verb in (recurra.resume, recurra.load):
+        with pytest.raises(RunError) as caught:
+            verb(folder)
+        assert _content(folder) == before
+    step = re.search(rf"`recurra resume {folder} --checkpoint (\d)`", str(caught.value))
+    assert step is not None and step[1] == ("4" if finished else "3")
+
+    hearing = Hearing()
+    done = recurra.resume(folder, checkpoint=int(step[1]), observer=hearing)
+    assert recurra.load(folder).evaluate()["metrics"]
+    if name == INDEX:
+        assert left(done) == end and not hearing.lines
+    else:
+        assert done.result["weights_of_step"] == 4
+        assert [line for line in hearing.lines if "the best checkpoint, of step 1" in line]
 
 
 @pytest.mark.parametrize("damage", [*DAMAGES][:4])

@@ -44,7 +44,7 @@ from recurra.train.events import (
     Validated,
 )
 from recurra.train.interrupt import Request, listening
-from recurra.train.loop import Trainer
+from recurra.train.loop import EarlyStopping, Trainer
 from recurra.train.metrics import free_figures
 from recurra.world import world
 
@@ -249,14 +249,20 @@ def _take_up(trainer: Trainer, changes: Changes) -> list[str]:
         state.check(trainer, checkpoint)
         trainer.restore(checkpoint)
 
-    def rewound() -> list[str]:
+    def rewound() -> tuple[list[str], int | None]:
+        lost = folder.checkpoints.go_back(checkpoint.step, asked=changes.step is not None)
         lines = changes.record(checkpoint.step)
-        folder.checkpoints.go_back(checkpoint.step)
         read = state.State.model_validate(checkpoint.state)
         folder.rewind(checkpoint.step, read.sampled, read.written)
-        return lines
+        return lines, lost
 
-    return here.alone(rewound)
+    lines, lost = here.alone(rewound)
+    if lost is not None:
+        # What was measured of weights that are gone is nothing to hold others to.
+        trainer.stopping = EarlyStopping()
+        again = f"the best from step {checkpoint.step} on takes its place"
+        lines.append(f"the best checkpoint, of step {lost}, is damaged: {again}")
+    return lines
 
 
 def listened(

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ class Checkpoints:
     def index(self) -> dict[str, int]:
         """Return the steps of the `last` and the `best` checkpoint; nothing before the first one.
 
-        Raises `RunError` (RC052) if the index is damaged.
+        Raises `RunError` (RC052) if the index is damaged, and names the checkpoints that are whole.
         """
         index = self._index()
         return index.steps() if index else {}
@@ -123,6 +124,51 @@ class Checkpoints:
         return index.every() if index else []
 
     def _index(self) -> Index | None:
+        try:
+            return self._recorded()
+        except RunError as error:
+            whole = sorted(self._found(), reverse=True)
+            if not whole:
+                raise
+            fact = f"the checkpoint of step {whole[0]} is whole"
+            if whole[1:]:
+                fact += f", as are those of {', '.join(map(str, whole[1:]))}"
+            problems = [self._cured(each, fact, whole[0]) for each in error.problems]
+            raise RunError(problems) from error
+
+    def _index_for(self, which: str | int) -> Index | None:
+        """Return the index, or where it is damaged what is known of the checkpoint of a step."""
+        try:
+            return self._index()
+        except RunError:
+            found = self._found()
+            if isinstance(which, str) or which not in found:
+                raise
+        hashes = {f"step-{step}": digest for step, (digest, _) in found.items()}
+        watch = found[which][1]
+        # The first that remembers the same best validation is that of it.
+        like = [step for step, (_, other) in found.items() if step <= which and other == watch]
+        best = min(like) if watch is not None else None
+        before = sorted(step for step in found if step < which)
+        return Index(last=which, best=best, before=before, sha256=hashes)
+
+    def _found(self) -> dict[int, tuple[str, float | None]]:
+        """Return the checkpoints that are whole by their own manifests, whatever the index says.
+
+        Of each step it is the hash of the manifest, and the best validation until then.
+        """
+        found = {}
+        for folder in self.path.glob("step-*"):
+            # Whatever is wrong with one, it is not whole.
+            with suppress(Exception):
+                step = int(folder.name.removeprefix("step-"))
+                digest = files.digest(folder / "manifest.json")
+                _verify(folder, step, digest)
+                watch = files.read_json(folder / "state.json")["watch"]
+                found[step] = digest, watch and watch["best"]
+        return found
+
+    def _recorded(self) -> Index | None:
         path = self.path / "index.json"
         if not os.path.lexists(path) and not any(self.path.glob("step-*")):
             return None
@@ -194,19 +240,37 @@ class Checkpoints:
             last=step, best=step if best else was_best, before=earlier, aside=aside, sha256={}
         )
 
-    def go_back(self, step: int) -> None:
+    def go_back(self, step: int, asked: bool = False) -> int | None:
         """Make the checkpoint of a step the last, and drop those after it.
 
+        A best that is damaged is dropped too if this step was `asked` for: its step is returned.
         Raises `RunError` (RC052, RC053).
         """
-        index = self._index()
-        if index is None or index.last == step:
-            return
+        index = self._index_for(step)
+        if index is None:
+            return None
         best = index.best if index.best is not None and index.best <= step else None
-        before = [each for each in index.before if each < step]
+        lost = None
+        if best is not None and best != step:
+            try:
+                self._check(index, best)
+            except RunError as error:
+                if not asked:
+                    raise RunError(self._offering(index, best, error)) from error
+                best, lost = None, best
+        if lost is None and index.last == step and self._is_recorded(index):
+            return None
+        before = [each for each in index.before if each < step and each != lost]
         aside = [each for each in index.aside if each <= step]
         back = Index(last=step, best=best, before=before, aside=aside, sha256={})
         self._point(back, index.sha256, self._left(index, step))
+        return lost
+
+    def _is_recorded(self, index: Index) -> bool:
+        try:
+            return self._recorded() == index
+        except RunError:
+            return False
 
     def _left(self, index: Index, step: int | None = None) -> str:
         """Return in words which checkpoint is whole, and how to go on from it."""
@@ -259,7 +323,7 @@ class Checkpoints:
         changed.
         """
         while True:
-            index = self._index()
+            index = self._index_for(which)
             if index is None:
                 fact = f"{self.path.parent} has no whole checkpoint"
                 cure = "the run stopped before its first one: run the task again"
@@ -269,12 +333,10 @@ class Checkpoints:
             try:
                 return self._read(index, step)
             except RunError as error:
-                if self._index() != index:
+                if self._index_for(which) != index:
                     # A training that goes on has put another in its place meanwhile.
                     continue
-                others = [other for other in index.every() if other != step]
-                problems = [self._offering(index, others, problem) for problem in error.problems]
-                raise RunError(problems) from error
+                raise RunError(self._offering(index, step, error)) from error
 
     def _step(self, index: Index, which: str | int) -> int:
         """Return the step of a checkpoint. Raises `InputError` (RC051) if there is none of it."""
@@ -286,34 +348,46 @@ class Checkpoints:
         allowed = f"step {listing(map(str, index.every()))}"
         raise InputError.of("RC051", fact, allowed=allowed)
 
-    def _offering(self, index: Index, others: Sequence[int], problem: Problem) -> Problem:
-        """Return a problem whose cure names the latest other checkpoint that is whole."""
-        for step in others:
-            try:
-                self._read(index, step)
-            except RunError:
-                continue
-            run = self.path.parent
-            go_on = f"`recurra resume {run} --checkpoint {step}` goes on from it"
-            way = f'{go_on}, `recurra.load("{run}", {step})` opens it'
-            cure = f"the checkpoint of step {step} is whole: {way}; or {problem.cure}"
-            return replace(problem, cure=cure)
-        return problem
+    def _offering(self, index: Index, damaged: int, error: RunError) -> Sequence[Problem]:
+        """Return the problems of a checkpoint; the cure names the latest other that is whole."""
+        for step in index.every():
+            with suppress(RunError):
+                if step != damaged:
+                    self._check(index, step)
+                    fact = f"the checkpoint of step {step} is whole"
+                    return [self._cured(problem, fact, step) for problem in error.problems]
+        return error.problems
+
+    def _cured(self, problem: Problem, fact: str, step: int) -> Problem:
+        """Return a problem whose cure says what is whole, and how to take it."""
+        run = self.path.parent
+        go_on = f"`recurra resume {run} --checkpoint {step}` goes on from it"
+        way = f'{go_on}, `recurra.load("{run}", {step})` opens it'
+        return replace(problem, cure=f"{fact}: {way}; or {problem.cure}")
 
     def digest(self, step: int) -> str:
         """Return the recorded hash of the manifest of a checkpoint, which vouches for all of it."""
         index = self._index()
         return index.sha256[f"step-{step}"] if index else ""
 
-    def _read(self, index: Index, step: int) -> Checkpoint:
-        """Read a checkpoint.
+    def _check(self, index: Index, step: int) -> Path:
+        """Return the folder of a checkpoint, whose files are what was written.
 
-        Raises `RunError` (RC052) if anything of it is not what was written.
+        Raises `RunError` (RC052) if they are not.
         """
         folder = self.path / f"step-{step}"
         with reading(folder, CURE):
             # The index vouches for the manifest, and the manifest for all else.
             _verify(folder, step, index.sha256[folder.name])
+        return folder
+
+    def _read(self, index: Index, step: int) -> Checkpoint:
+        """Read a checkpoint.
+
+        Raises `RunError` (RC052) if anything of it is not what was written.
+        """
+        folder = self._check(index, step)
+        with reading(folder, CURE):
             state = files.read_json(folder / "state.json")
             if not isinstance(state, dict):
                 raise ValueError("state.json holds no state")
