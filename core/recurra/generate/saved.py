@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from recurra.errors import InputError, Unverified, warn
-from recurra.runs.bounded import check_tensors
+from recurra.runs import headers
 from recurra.runs.files import streamed
 
 
@@ -49,7 +49,7 @@ def _contents(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     while True:
         # It is opened for its heading, and again for its tensors.
         before = path.stat()
-        check_tensors(path)
+        headers.of_file(path)
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

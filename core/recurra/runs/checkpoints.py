@@ -24,8 +24,7 @@ from torch import Tensor
 
 from recurra import system
 from recurra.errors import InputError, Problem, RunError, listing
-from recurra.runs import files
-from recurra.runs.bounded import check_tensors
+from recurra.runs import files, headers
 from recurra.runs.records import Count, Hash, Model, reading
 
 FORMAT = 1
@@ -393,7 +392,7 @@ class Checkpoints:
                 raise ValueError("state.json holds no state")
             tensors = {}
             for path in sorted(folder.glob("*.safetensors")):
-                check_tensors(path)
+                headers.of_file(path)
                 tensors[path.stem] = load_file(path)
         self._whole.add(step)
         return Checkpoint(step, tensors, state)

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from recurra.runs import files
 
@@ -21,42 +21,26 @@ LONGEST = 16 << 20
 DEEPEST = 64
 """Axes of a tensor, at most."""
 BLOCK = 1 << 20
-WIDTHS = {
-    "BOOL": 1,
-    "U8": 1,
-    "I8": 1,
-    "F8_E5M2": 1,
-    "F8_E4M3": 1,
-    "I16": 2,
-    "U16": 2,
-    "F16": 2,
-    "BF16": 2,
-    "I32": 4,
-    "U32": 4,
-    "F32": 4,
-    "F64": 8,
-    "I64": 8,
-    "U64": 8,
+TYPES = {
+    "BOOL": ("bool", 1),
+    "U8": ("uint8", 1),
+    "I8": ("int8", 1),
+    "F8_E5M2": ("float8_e5m2", 1),
+    "F8_E4M3": ("float8_e4m3fn", 1),
+    "I16": ("int16", 2),
+    "U16": ("uint16", 2),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "I32": ("int32", 4),
+    "U32": ("uint32", 4),
+    "F32": ("float32", 4),
+    "I64": ("int64", 8),
+    "U64": ("uint64", 8),
+    "F64": ("float64", 8),
+    "C64": ("complex64", 8),
 }
-"""Bytes of a number, by the names that the form has for types."""
-NAMES = {
-    "BOOL": "bool",
-    "U8": "uint8",
-    "I8": "int8",
-    "F8_E5M2": "float8_e5m2",
-    "F8_E4M3": "float8_e4m3fn",
-    "I16": "int16",
-    "U16": "uint16",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "I32": "int32",
-    "U32": "uint32",
-    "F32": "float32",
-    "F64": "float64",
-    "I64": "int64",
-    "U64": "uint64",
-}
-"""The same types, as torch calls them."""
+"""By the name that the form has for a type: what torch calls it, and the bytes of a number."""
+KEYS = {"dtype", "shape", "data_offsets"}
 
 
 class Tensor(NamedTuple):
@@ -84,53 +68,59 @@ class Header(NamedTuple):
 def read(file: IO[bytes], size: int) -> Header:
     """Return the header of a file of some bytes, which begins where the file stands.
 
-    Raises `ValueError` that says what is wrong with it, and `OSError`.
+    Raises `OSError`, or `ValueError` that names the tensor: one that stands twice, of an unknown
+    type, of a shape that is none, or whose bytes are not as many as its shape says, overlap those
+    of another, leave a gap, or go beyond the end of the file.
     """
     start = file.read(8)
-    if len(start) < 8:
-        raise ValueError("it is too short for a safetensors file")
-    length = int.from_bytes(start, "little")
-    if length > min(LONGEST, size - 8):
-        raise ValueError(f"its header claims {length:,} bytes")
+    length = int.from_bytes(start, "little") if len(start) == 8 else 0
+    if not 2 <= length <= size - 8:
+        raise ValueError(f"its header should have {length:,} bytes, and the file has {size:,}")
+    if length > LONGEST:
+        raise ValueError(f"its header has {length:,} bytes, {LONGEST:,} at most")
     text = file.read(length)
-    if text[:1] != b"{":
-        raise ValueError("its header does not begin as one")
     table = files.parsed(text)
+    # Blanks before it are refused by the library, too.
+    if not isinstance(table, dict) or text[:1] != b"{":
+        raise ValueError("its header is no table of tensors")
 
     about = table.pop("__metadata__", None) or {}
-    texts = isinstance(about, dict) and all(isinstance(each, str) for each in about.values())
-    if not texts:
+    if not isinstance(about, dict) or not all(isinstance(each, str) for each in about.values()):
         raise ValueError("what it says about itself is no text")
-    found = [_tensor(name, said, 8 + length) for name, said in table.items()]
-    found.sort(key=lambda tensor: (tensor.begin, tensor.end))
+    tensors = [_tensor(name, entry, 8 + length) for name, entry in table.items()]
+    tensors.sort(key=lambda tensor: (tensor.begin, tensor.end))
     place = 8 + length
-    for tensor in found:
+    for tensor in tensors:
         if tensor.begin != place:
-            raise ValueError(f"tensor {tensor.name[:80]!r} does not begin where another ends")
+            raise ValueError(f"{tensor.name[:80]!r} does not begin where the tensor before it ends")
         place = tensor.end
     if place != size:
-        raise ValueError(f"its tensors end at byte {place:,} of {size:,}")
-    return Header(about, found)
+        raise ValueError(
+            f"its tensors have {place - 8 - length:,} bytes, and it holds {size - 8 - length:,}"
+        )
+    return Header(about, tensors)
 
 
-def _tensor(name: str, said: object, start: int) -> Tensor:
+def _tensor(name: str, entry: Any, start: int) -> Tensor:
     """Return a tensor as the header has it. Raises `ValueError`."""
-    if not isinstance(said, dict):
-        raise ValueError(f"tensor {name[:80]!r} is not described")
-    type_, shape, place = said.get("dtype"), said.get("shape"), said.get("data_offsets")
-    if type_ not in WIDTHS:
-        raise ValueError(f"tensor {name[:80]!r} is of no known type: {str(type_)[:20]!r}")
-    if not _counts(shape) or len(shape) > DEEPEST:  # type: ignore[arg-type]
-        raise ValueError(f"tensor {name[:80]!r} has no shape")
-    if not _counts(place) or len(place) != 2:  # type: ignore[arg-type]
-        raise ValueError(f"tensor {name[:80]!r} lies nowhere")
-    begin, end = place  # type: ignore[misc]
-    if end - begin != math.prod(shape) * WIDTHS[type_]:  # type: ignore[arg-type]
-        raise ValueError(f"tensor {name[:80]!r} has not as many bytes as its shape")
-    return Tensor(name, NAMES[type_], tuple(shape), start + begin, start + end)  # type: ignore[arg-type]
+    short = repr(name[:80])
+    known = isinstance(entry, dict) and entry.keys() == KEYS and isinstance(entry["dtype"], str)
+    if not known or entry["dtype"] not in TYPES:
+        raise ValueError(f"what its header says of {short} is no tensor")
+    shape, place = entry["shape"], entry["data_offsets"]
+    if not _counts(shape) or len(shape) > DEEPEST:
+        raise ValueError(f"the shape of {short} is none")
+    if not _counts(place) or len(place) != 2 or place[0] > place[1]:
+        raise ValueError(f"{short} does not begin and end in the file")
+
+    begin, end = place
+    type_, width = TYPES[entry["dtype"]]
+    if end - begin != math.prod(shape) * width:
+        raise ValueError(f"{short} has {end - begin:,} bytes, and its shape asks for another size")
+    return Tensor(name, type_, tuple(shape), start + begin, start + end)
 
 
-def _counts(value: object) -> bool:
+def _counts(value: Any) -> bool:
     """Tell whether a value is a list of whole numbers from 0 that any file could have."""
     return isinstance(value, list) and all(
         type(each) is int and 0 <= each < 1 << 63 for each in value
@@ -157,7 +147,7 @@ def hash_of_state(path: Path, header: Header) -> str:
 
 
 def stretch(file: IO[bytes], tensor: Tensor) -> Iterator[bytes]:
-    """Give the bytes of a tensor."""
+    """Give the bytes of a tensor, a block at a time."""
     file.seek(tensor.begin)
     left = tensor.size
     while left and (block := file.read(min(left, BLOCK))):
