@@ -15,9 +15,9 @@ import pytest
 from trials import ANSWERS, LABELS, PROSE, SERIES, TAGS, Stopper, about, write
 
 import recurra
+from recurra.runs.comparing import compare
 from recurra.train import optimizer as optimizers
 from recurra.train.events import Progress
-from recurra.verifying.comparing import compare
 
 STEPS = 10
 """Updates of a case."""
@@ -216,7 +216,7 @@ def recurra_index(home: Path) -> bool:
     return (newest / "checkpoints").is_dir() and any((newest / "checkpoints").glob("step-*"))
 
 
-DEFAULT = 4
+DEFAULT = 2
 """Cases that are tried by default; the others are under `-m slow`."""
 
 

@@ -65,7 +65,9 @@ def test_an_optimizer_that_is_not_restored_is_caught_and_named(tmp_path: Path) -
     assert any("state of the optimizer is saved and not restored" in c for c in verified.causes)
 
 
-@pytest.mark.parametrize("says", ["str(os.getpid())", "'always the same'"])
+@pytest.mark.parametrize(
+    "says", [pytest.param("str(os.getpid())", marks=pytest.mark.slow), "'always the same'"]
+)
 def test_a_source_that_moves_is_caught_and_named(says: str, tmp_path: Path) -> None:
     """Data that is other data when it is opened again is refused (RC044), or found to differ."""
     source = {"kind": "moving"}

@@ -109,7 +109,8 @@ def _show(found: Inspected) -> None:
     for fault in found.faults:
         out(f"fault: {fault}")
     if not found.faults:
-        out("every hash that is recorded is good")
+        hashed = any(file.hash == "good" for file in found.files)
+        out("every hash that is recorded is good" if hashed else "no hash of it is recorded")
 
 
 def _called(kind: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recurra.cli.common import Json, print_json
+from recurra.cli.verify_view import show_compared, show_differences
 
 if TYPE_CHECKING:
     from recurra.job.reproducing import Reproduction
@@ -68,15 +69,12 @@ def _show(found: Reproduction) -> None:
         out(f"level:     figures, within {found.tolerance:.3g} of them: bits depend on")
         for reason in found.reasons:
             out(f"           {reason}")
-    out("compared:")
-    for what in found.compared:
-        out(f"  {'other' if what in found.differing else 'same':<6} {what}")
-    for what in found.differing:
-        if what not in found.compared:
-            out(f"  first  {what.strip()}")
+    show_compared(found.compared)
+    parted = found.compared.differences
+    show_differences([each.told("in the bundle", "here") for each in parted])
     for figure in found.figures:
         verdict = "within" if figure.within else "beyond"
-        out(f"  {verdict} {figure.name} {figure.recorded:.6g}, here {figure.here:.6g}")
+        out(f"{verdict + ':':11}{figure.name} {figure.recorded:.6g}, here {figure.here:.6g}")
     out(f"promise:   {found.promise}")
 
     if found.passed:

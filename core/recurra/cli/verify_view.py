@@ -10,6 +10,7 @@ import typer
 from recurra.cli.common import Json, Override, counted, print_json
 
 if TYPE_CHECKING:
+    from recurra.runs.comparing import Compared
     from recurra.verifying.proof import Verified
 
 DIFFERENCES_SHOWN = 5
@@ -59,26 +60,12 @@ def show(verified: Verified) -> None:
     """Print what was compared, and the verdict."""
     from recurra.cli.printing import out
 
-    compared = verified.compared
-    bytes_of = [
-        f"{group} {counted(count, 'tensor')}, {compared.tensor_bytes[group]:,} bytes"
-        for group, count in compared.tensors.items()
-    ]
     out(
-        f"\n{verified.task}: {verified.updates:,} updates, killed"
+        f"\n{verified.task}: {counted(verified.updates, 'update')}, killed"
         f" {counted(len(verified.kills), 'time')} in {counted(verified.runs, 'run')},"
         f" in {verified.seconds:.1f} s"
     )
-    out(
-        f"compared:  {compared.files:,} files, {sum(compared.tensors.values()):,} tensors,"
-        f" {compared.bytes:,} bytes"
-    )
-    for line in bytes_of:
-        out(f"           {line}")
-    out(
-        f"           {counted(compared.records, 'record')}, {counted(compared.samples, 'sample')},"
-        f" {compared.figures:,} figures and words of the result"
-    )
+    show_compared(verified.compared)
     out("left out:  seconds, tokens per second, and the names of the folders")
     again = len(verified.kills) - verified.resumed
     out(f"went on:   {counted(verified.resumed, 'time')} from a checkpoint, {again} from the start")
@@ -92,18 +79,42 @@ def show(verified: Verified) -> None:
         out(f"kept:      {verified.folder}")
 
 
+def show_compared(compared: Compared) -> None:
+    """Print how much was compared of two runs."""
+    from recurra.cli.printing import out
+
+    out(
+        f"compared:  {counted(compared.files, 'file')},"
+        f" {counted(sum(compared.tensors.values()), 'tensor')}, {compared.bytes:,} bytes"
+    )
+    for group, count in compared.tensors.items():
+        size = compared.tensor_bytes[group]
+        out(f"           {group} {counted(count, 'tensor')}, {size:,} bytes")
+    out(
+        f"           {counted(compared.records, 'record')}, {counted(compared.samples, 'sample')},"
+        f" {compared.figures:,} figures and words of the result"
+    )
+
+
+def show_differences(lines: list[str]) -> None:
+    """Print where two runs part: the first difference of each file, and of so many files."""
+    from recurra.cli.printing import out
+    from recurra.cli.visible import visible
+
+    for number, line in enumerate(lines[:DIFFERENCES_SHOWN]):
+        out(f"{'' if number else 'differs:':11}{visible(line)}")
+    if len(lines) > DIFFERENCES_SHOWN:
+        out(f"           and in {counted(len(lines) - DIFFERENCES_SHOWN, 'more file')}")
+
+
 def _show_faults(verified: Verified) -> None:
     """Print where two runs part, or why one does not go on, and what may be the cause."""
     from recurra.cli.printing import out
     from recurra.cli.visible import visible
 
-    differences = verified.compared.differences
     if verified.refused:
         out(f"refused:   a run that was killed does not go on: {visible(verified.refused)}")
-    for number, difference in enumerate(differences[:DIFFERENCES_SHOWN]):
-        out(f"{'' if number else 'differs:':11}{visible(str(difference))}")
-    if len(differences) > DIFFERENCES_SHOWN:
-        out(f"           and in {counted(len(differences) - DIFFERENCES_SHOWN, 'more file')}")
+    show_differences([str(difference) for difference in verified.compared.differences])
     for number, cause in enumerate(verified.causes):
         out(f"{'' if number else 'cause:':11}{visible(cause)}")
     out("verdict:   NOT equal")

@@ -34,11 +34,11 @@ from recurra.job.train import tell
 from recurra.model.device import of_here
 from recurra.resolve import resolve, usable_name
 from recurra.resolved import Resolved
-from recurra.runs import bundles, files, likeness
+from recurra.runs import bundles, files
 from recurra.runs.archive import Archive, refused
 from recurra.runs.bundles import ORIGIN, RUN, Bundle
+from recurra.runs.comparing import Compared, Figure, compare_again, figures
 from recurra.runs.folder import RunFolder
-from recurra.runs.likeness import Figure
 from recurra.runs.versions import LOCAL, installed
 from recurra.spec.overrides import leaves, overriding
 from recurra.spec.reading import read_toml
@@ -69,8 +69,7 @@ class Reproduction:
     passed: bool
     level: str
     reasons: list[str]
-    compared: list[str]
-    differing: list[str]
+    compared: Compared
     figures: list[Figure]
     tolerance: float
     promise: str = PROMISE
@@ -78,7 +77,7 @@ class Reproduction:
     @property
     def same_bits(self) -> bool:
         """Whether every bit is the same, promised or not."""
-        return not self.differing
+        return not self.compared.differences
 
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -299,21 +298,20 @@ def _compared(
         reasons.append("device.determinism is relaxed")
 
     try:
-        found = likeness.compare(recorded.path, run.path, bundle.step, bundle.finished)
-        figures = likeness.figures(recorded.path, run.path, tolerance, bundle.finished)
+        compared = compare_again(recorded.path, run.path, bundle.step, bundle.finished)
+        held = figures(recorded.path, run.path, tolerance, bundle.finished)
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise refused(path, f"what the run has left cannot be read: {error}") from error
     level = "figures" if reasons else "bits"
-    passed = not found.differing if level == "bits" else all(each.within for each in figures)
+    passed = not compared.differences if level == "bits" else all(each.within for each in held)
     return Reproduction(
         bundle=str(path),
         run=str(run.path),
         passed=passed,
         level=level,
         reasons=reasons,
-        compared=found.compared,
-        differing=found.differing,
-        figures=figures,
+        compared=compared,
+        figures=held,
         tolerance=tolerance,
     )
 

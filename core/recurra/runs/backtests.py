@@ -19,8 +19,6 @@ from recurra.runs import files
 from recurra.runs.folder import LOCK, next_folder
 from recurra.runs.records import Hash, Model, damaged, reading
 
-RECORD = "backtest.json"
-"""What tells a backtest's folder from others."""
 AGAIN = "run the backtest again"
 
 Whole = Annotated[int, Field(ge=1, lt=1 << 63)]
@@ -122,15 +120,15 @@ class BacktestFolder:
     @classmethod
     def open(cls, path: Path) -> BacktestFolder:
         """Open a folder. Raises `RunError` (RC052)."""
-        with reading(path / RECORD, AGAIN):
-            asked = Asked.model_validate(files.read_json(path / RECORD))
+        with reading(path / files.BACKTEST, AGAIN):
+            asked = Asked.model_validate(files.read_json(path / files.BACKTEST))
         return cls(path, asked)
 
     @staticmethod
     def is_one(path: Path) -> bool:
         """Tell whether a folder is a backtest's."""
         try:
-            return (path / RECORD).is_file()
+            return (path / files.BACKTEST).is_file()
         except OSError:
             return False
 
@@ -191,7 +189,7 @@ class BacktestFolder:
         files.write_json(self.path / name, value, self.saved())
 
     def _record(self) -> None:
-        self.write(RECORD, self.asked.model_dump(mode="json"))
+        self.write(files.BACKTEST, self.asked.model_dump(mode="json"))
 
     def _file(self, fold: int) -> Path:
         return self.path / f"fold-{fold}.safetensors"

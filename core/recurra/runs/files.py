@@ -289,3 +289,16 @@ def digest(path: Path) -> str:
 def digest_of(content: bytes) -> str:
     """Return the SHA-256 of bytes."""
     return hashlib.sha256(content).hexdigest()
+
+
+BACKTEST = "backtest.json"
+"""What tells a backtest's folder from others."""
+
+
+def no_run(path: Path, fact: str, cure: str = "") -> tuple[str, str]:
+    """Return what to say of a folder that is no run, a backtest's for one, and what to do."""
+    if not (path / BACKTEST).is_file():
+        return fact, cure
+    folds = sorted(each.name for each in path.glob("fold-*") if each.is_dir())
+    cure = f"name a run in it: {path / folds[-1]}" if folds else cure
+    return f"{path} is a backtest, and no run", cure

@@ -89,6 +89,7 @@ class RunFolder:
         cure = "`recurra run TASK.toml` makes one"
         if runs:
             cure = f"the runs here are {', '.join(runs[-5:])}"
+        fact, cure = files.no_run(path, fact, cure)
         raise InputError.of("RC051", fact, cure=cure)
 
     @classmethod

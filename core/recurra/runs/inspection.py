@@ -104,7 +104,8 @@ def _of_folder(path: Path) -> Inspected:
 
     run = _newest(path)
     if run is None:
-        raise InputError.of("RC051", f"{path} holds no run and no checkpoint", allowed=KINDS)
+        fact, cure = files.no_run(path, f"{path} holds no run and no checkpoint")
+        raise InputError.of("RC051", fact, allowed=KINDS, cure=cure)
     found = Inspected(str(run), "run")
     _hashed(found, run)
     found.task = _name(found, _bounded(found, run / "task.toml"))
@@ -386,11 +387,15 @@ def _data(bundle: bundles.Bundle) -> str:
 def _of_state(path: Path) -> Inspected:
     """Return what a saved session holds, or any other file of tensors."""
     try:
+        with path.open("rb") as file:
+            if file.read(9)[8:] != b"{":
+                raise ValueError("it begins neither as a bundle nor as a file of tensors does")
         header = headers.of_file(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         fact = f"{path} is no file of recurra's: {reason}"
-        raise InputError.of("RC051", fact, allowed=KINDS) from error
+        cure = "`recurra check` reads a task" if path.suffix == ".toml" else ""
+        raise InputError.of("RC051", fact, allowed=KINDS, cure=cure) from error
     is_session = all(key in header.about for key in SIGNED)
     found = Inspected(str(path), "session" if is_session else "tensors")
     found.about = {key: text[:80] for key, text in header.about.items() if key != "sha256"}

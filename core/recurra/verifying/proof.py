@@ -14,9 +14,9 @@ import tomli_w
 
 from recurra.errors import InputError, Place, PluginError, Problem, RecurraError, RunError
 from recurra.runs import files
+from recurra.runs.comparing import Compared, compare
 from recurra.runs.folder import RunFolder, next_folder
 from recurra.verifying.child import Child, Life
-from recurra.verifying.comparing import Compared, compare
 from recurra.verifying.kills import WORDS, Kill, drawn
 from recurra.verifying.rhythm import Shortened
 
@@ -130,7 +130,8 @@ class Proof:
             raise _error_of(life)
         reference = RunFolder.open(self.folder / "reference" / self.name)
         verified.reference_seconds = life.seconds
-        tell(f"reference: {verified.updates:,} updates, never stopped, in {life.seconds:.1f} s")
+        updates = f"{verified.updates:,} update{'s' * (verified.updates != 1)}"
+        tell(f"reference: {updates}, never stopped, in {life.seconds:.1f} s")
 
         idle = 0
         while verified.equal and idle < IN_A_ROW:

@@ -1,17 +1,25 @@
-"""Two folders of runs, compared byte for byte but for what is a clock or a place."""
+"""Two folders of runs, compared byte for byte but for what is a clock or a place.
+
+Of a run that was trained again on another day less is compared than of two on one machine, and its
+figures up to a tolerance too.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+
+from recurra.runs import files
+from recurra.runs.records import CALIBRATION
 
 CLOCKS: dict[str, tuple[tuple[str, ...], ...]] = {
     "state.json": (("progress", "seconds"),),
@@ -20,6 +28,13 @@ CLOCKS: dict[str, tuple[tuple[str, ...], ...]] = {
     "result.json": (("run",), ("seconds",), ("tokens_per_second",)),
 }
 """Of files, the keys that hold a clock, a place, or hashes of files that are compared."""
+OF_ELSEWHERE: dict[str, tuple[tuple[str, ...], ...]] = {
+    **CLOCKS,
+    # Runs of before have counted the bytes beside a checkpoint otherwise, or not at all.
+    "state.json": (*CLOCKS["state.json"], ("sampled",), ("written",)),
+    CALIBRATION: (("recipe",),),
+}
+"""The same of a run that was trained again elsewhere."""
 IN_RECORDS = ("seconds", "tokens_per_second")
 """Keys of a record that hold a clock."""
 FIRST = (
@@ -55,8 +70,12 @@ class Difference:
     step: int | None = None
 
     def __str__(self) -> str:
+        return self.told("in the reference", "in the resumed run")
+
+    def told(self, one: str, other: str) -> str:
+        """Return it in words, with what the two runs are."""
         place = f"{self.file}: {self.what}" if self.what else self.file
-        return f"{place}: {self.reference} in the reference, {self.resumed} in the resumed run"
+        return f"{place}: {self.reference} {one}, {self.resumed} {other}"
 
 
 def _parted(file: str, what: str, sides: Iterable[str], step: int | None = None) -> Difference:
@@ -100,8 +119,39 @@ def compare(reference: Path, resumed: Path) -> Compared:
             sides = (absent, there) if one is None else (there, absent)
             compared.differences.append(_parted(name, "", sides))
             continue
-        compared.files += 1
         compared.differences += list(_file(name, one, other, compared))[:1]
+    return compared
+
+
+def compare_again(recorded: Path, here: Path, step: int, finished: bool) -> Compared:
+    """Compare what a bundle holds of a run with the run that was trained again up to a step.
+
+    Left out is what may be otherwise elsewhere: versions, paths, how a file is laid out, and of a
+    run without its end what it has left after its last checkpoint. Raises `OSError` and
+    `ValueError` for what cannot be read.
+    """
+    compared = Compared()
+    indices = [files.read_json(run / "checkpoints" / "index.json") for run in (recorded, here)]
+    steps = [{which: index.get(which) for which in ("last", "best")} for index in indices]
+    for key, *sides in _unequal(*steps):
+        compared.differences.append(_parted("checkpoints/index.json", key, sides))
+
+    names = {"metrics.jsonl", "samples.txt", "data.json", "vocabulary.json"}
+    names |= {"result.json", CALIBRATION} if finished else set()
+    for saved in {each for each in steps[0].values() if each is not None}:
+        folder = Path("checkpoints", f"step-{saved}")
+        inner = {path.name for run in (recorded, here) for path in (run / folder).glob("*")}
+        names |= {(folder / name).as_posix() for name in inner - {"manifest.json"}}
+    for name in sorted(names, key=_order):
+        pair = recorded / name, here / name
+        there = [path.is_file() for path in pair]
+        if all(there):
+            cut = None if finished else step
+            found = _file(name, *pair, compared, elsewhere=True, cut=cut)
+            compared.differences += list(found)[:1]
+        elif there[0] or name.endswith(".safetensors"):
+            shown = ("a file" if each else ABSENT for each in there)
+            compared.differences.append(_parted(name, "", shown))
     return compared
 
 
@@ -114,27 +164,62 @@ def _order(name: str) -> tuple[bool, int, str]:
 
 def _files(folder: Path) -> dict[str, Path]:
     """Return the files of a run by their names in it."""
-    files = (path for path in sorted(folder.rglob("*")) if not path.is_dir())
-    return {path.relative_to(folder).as_posix(): path for path in files}
+    found = (path for path in sorted(folder.rglob("*")) if not path.is_dir())
+    return {path.relative_to(folder).as_posix(): path for path in found}
 
 
-def _file(name: str, one: Path, other: Path, compared: Compared) -> Iterator[Difference]:
-    """Give the differences of a file that both runs have."""
+def _file(
+    name: str,
+    one: Path,
+    other: Path,
+    compared: Compared,
+    elsewhere: bool = False,
+    cut: int | None = None,
+) -> Iterator[Difference]:
+    """Give the differences of a file that both runs have; of one that grows, up to a step."""
     last = name.rpartition("/")[2]
+    compared.files += 1
     if last.endswith(".safetensors"):
         yield from _tensors(name, one, other, compared)
+        if not elsewhere and one.read_bytes() != other.read_bytes():
+            # Equal tensors may still be written otherwise.
+            yield Difference(name, "its header", "one", "another", _step(name))
         return
 
     texts = one.read_bytes(), other.read_bytes()
+    if cut is not None:
+        texts = _cut(last, texts, cut)
     compared.bytes += len(texts[0])
     if last == "metrics.jsonl":
         yield from _records(name, *texts, compared)
     elif last.endswith(".json"):
-        yield from _json(name, *texts, compared)
+        yield from _json(name, *texts, compared, elsewhere)
     else:
         if last == "samples.txt":
             compared.samples += texts[0].count(b"\n--- step ") + texts[0].startswith(b"--- step ")
         yield from _lines(name, *texts)
+
+
+def _cut(last: str, texts: tuple[bytes, bytes], step: int) -> tuple[bytes, bytes]:
+    """Return of two files that grow what both have up to a step.
+
+    One that was killed may have written more than it has saved.
+    """
+    if last == "samples.txt":
+        return texts[0][: len(texts[1])], texts[1]
+    if last != "metrics.jsonl":
+        return texts
+    rows = [
+        [line for line in text.splitlines(keepends=True) if _is_early(line, step)] for text in texts
+    ]
+    return b"".join(rows[0]), b"".join(rows[1])
+
+
+def _is_early(line: bytes, step: int) -> bool:
+    """Tell whether a line is a record of training up to a step."""
+    record = _parsed(line)
+    is_record = isinstance(record, dict) and not record.get("final")
+    return is_record and record.get("step", step + 1) <= step
 
 
 def _tensors(name: str, one: Path, other: Path, compared: Compared) -> Iterator[Difference]:
@@ -159,9 +244,6 @@ def _tensors(name: str, one: Path, other: Path, compared: Compared) -> Iterator[
         if index is not None:
             shown = (repr(side[index].item()) for side in (own, its))
             yield _parted(name, f"tensor {tensor} {list(index)}", shown, step)
-    if one.read_bytes() != other.read_bytes():
-        # Equal tensors may still be written otherwise.
-        yield Difference(name, "its header", "one", "another", step)
 
 
 def _unlike(own: Tensor, its: Tensor) -> tuple[int, ...] | None:
@@ -204,16 +286,18 @@ def _records(name: str, one: bytes, other: bytes, compared: Compared) -> Iterato
             yield _parted(name, f"line {number} {key}".rstrip(), sides, step)
 
 
-def _json(name: str, one: bytes, other: bytes, compared: Compared) -> Iterator[Difference]:
+def _json(
+    name: str, one: bytes, other: bytes, compared: Compared, elsewhere: bool
+) -> Iterator[Difference]:
     """Give the keys of two JSON files that differ, but for clocks and places."""
     last = name.rpartition("/")[2]
-    clocks = CLOCKS.get(last, ())
+    clocks = (OF_ELSEWHERE if elsewhere else CLOCKS).get(last, ())
     own, its = (_without(_parsed(text), clocks) for text in (one, other))
     if last == "result.json":
         compared.figures += sum(1 for _ in _leaves(own))
     for key, *sides in _unequal(own, its):
         yield _parted(name, key, sides, _step(name))
-    if not clocks and one != other:
+    if not clocks and not elsewhere and one != other:
         yield from _lines(name, one, other)
 
 
@@ -231,7 +315,7 @@ def _lines(name: str, one: bytes, other: bytes) -> Iterator[Difference]:
 def _parsed(text: bytes) -> Any:
     """Return what JSON holds; a text that is none as it is."""
     try:
-        return json.loads(text)
+        return files.parsed(text)
     except ValueError:
         return text.decode("utf-8", "replace")
 
@@ -270,3 +354,48 @@ def _unequal(own: Any, its: Any) -> Iterator[tuple[str, str, str]]:
 
 def _shown(text: str) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+class Figure(NamedTuple):
+    """A figure of both runs, and whether one is within the tolerance of the other."""
+
+    name: str
+    recorded: float
+    here: float
+    within: bool
+
+
+def figures(recorded: Path, here: Path, tolerance: float, finished: bool) -> list[Figure]:
+    """Return the loss, and the figure that the verdict goes by; of a run without its end, the last.
+
+    One is within the tolerance of another if it differs by so much of the larger of both.
+    """
+    if finished:
+        own, its = (files.read_json(run / "result.json") for run in (recorded, here))
+        names = dict.fromkeys(("loss", own.get("judged", "loss")))
+        pairs = [(name, own["metrics"].get(name), its["metrics"].get(name)) for name in names]
+    else:
+        own, its = (_last(run) for run in (recorded, here))
+        pairs = [("loss", own, its)]
+    found = []
+    for name, one, other in pairs:
+        # What is not finite is written as text.
+        before, after = (math.nan if each is None else float(each) for each in (one, other))
+        found.append(Figure(name, before, after, _alike(before, after, tolerance)))
+    return found
+
+
+def _last(run: Path) -> float | None:
+    """Return the last loss on record, of validation where there is such."""
+    losses: dict[str, float] = {}
+    for line in (run / "metrics.jsonl").read_bytes().splitlines():
+        record = files.parsed(line)
+        if "loss" in record and not record.get("final"):
+            losses[record["split"]] = record["loss"]
+    return losses.get("validation", losses.get("train"))
+
+
+def _alike(one: float, other: float, tolerance: float) -> bool:
+    if one == other or (math.isnan(one) and math.isnan(other)):
+        return True
+    return abs(one - other) <= tolerance * max(abs(one), abs(other))
