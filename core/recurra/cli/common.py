@@ -83,4 +83,4 @@ def speaks_unicode() -> bool:
 def counted(count: int, noun: str) -> str:
     """Return a number of things in words: `1 check`, `2 checks`."""
     plural = "" if count == 1 else "s"
-    return f"{count} {noun}{plural}"
+    return f"{count:,} {noun}{plural}"

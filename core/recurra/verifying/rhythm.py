@@ -71,5 +71,6 @@ def foretold(task: Shortened, report: Report, kills: int, prepared: float) -> li
     alone = report.seconds_per_step * task.updates
     seconds = 2 * alone + (kills + 2) * (STARTING + prepared)
     times = f"{kills} time{'s' * (kills != 1)}"
-    said = f"{task.updates:,} update{'s' * (task.updates != 1)}, left alone, then again, killed {times} and resumed"
+    updates = f"{task.updates:,} update{'s' * (task.updates != 1)}"
+    said = f"{updates}, left alone, then again, killed {times} and resumed"
     return [f"{said}: about {seconds:.0f} s", *(f"  with {change}" for change in task.changes)]
