@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,7 @@ def verify(
     )
 
 
+@jointly
 def backtest(
     task_or_run: TaskLike | Run,
     overrides: Overrides = (),
@@ -279,8 +281,9 @@ def backtest(
     `horizon` is by default the length that the task generates. Forecasts have intervals at
     `levels`, as in `Run.forecast`. `overrides` and `data` are as in `run`, or for a run as in
     `Run.evaluate`, and `trust` as in `load`; `output` is a file for the frame (.csv, .jsonl,
-    .parquet). Raises `InputError` before anything is written, `RunError` and `Interrupted` with
-    what is done.
+    .parquet). Where torchrun has started several processes they share out the work, and the first
+    writes. Raises `InputError` before anything is written, `RunError` and `Interrupted` with what
+    is done.
     """
     observer = watching(observer)
     into = None if output is None else arguments.path("output", output)
@@ -308,7 +311,7 @@ def backtest(
             how = shape, retrain, levels
             done = _backtest_of_task(subject, overrides, data, how, place, observer)
     if into is not None:
-        done.write(into)
+        world().alone(partial(done.write, into))
     return done
 
 
@@ -320,8 +323,9 @@ def _subject(asked: TaskLike | Run, trust: bool) -> TaskLike | Run | BacktestFol
     if isinstance(asked, Run | Mapping):
         return asked
     path = arguments.path("task", asked)
-    if BacktestFolder.is_one(newest(path)):
-        return BacktestFolder.open(newest(path))
+    last = world().alone(lambda: newest(path))
+    if BacktestFolder.is_one(last):
+        return BacktestFolder.open(last)
     if path.is_file() or path.suffix == ".toml":
         return path
     return load(path, trust=trust)
@@ -358,7 +362,8 @@ def _backtest_of_task(
         for fold in range(last, plan.folds + 1):
             if fold > last:
                 # A model of its own has a scale of its own, of what precedes its cutoff.
-                known = load_data(without_future(resolved, asked.series, plan.left_off(fold)))
+                past = without_future(resolved, asked.series, plan.left_off(fold))
+                known = sharing.shared_out(partial(load_data, past))
             own = known.vocabulary, known.covariates
             check_histories(asked.series, plan, *own, precision(resolved), fold)
     record = Asked(
@@ -371,7 +376,8 @@ def _backtest_of_task(
         fingerprint=asked.series.store.fingerprint,
         plugins=resolved.local_hashes(),
     )
-    made.append(BacktestFolder.create(place, resolved.task.name, record, resolved.toml()))
+    parts = place, resolved.task.name, record, resolved.toml()
+    made.append(world().alone(lambda: BacktestFolder.create(*parts)))
     return rolled(made[0], asked, observer)
 
 
@@ -386,13 +392,14 @@ def _trained(
 ) -> tuple[Run, Data]:
     """Return the run of a fold: a new one, or the one that has begun, to its end."""
     root, name = folder.home(fold)
-    begun = RunFolder.begun(root / name)
+    begun = world().alone(lambda: RunFolder.begun(root / name))
     if begun is not None:
         again = resume(begun.path, data=data, trust=trust, observer=observer)
         return again, again.data(past)
     tell(observer, [f"fold {fold} of {folder.asked.folds}: training"])
     ready = ready or prepared(past)
-    return ready.trained(RunFolder.create(*folder.home(fold)), observer), ready.data
+    made = world().alone(lambda: RunFolder.create(root, name))
+    return ready.trained(made, observer), ready.data
 
 
 def _gone_on(folder: BacktestFolder, data: Any, trust: bool, observer: Observer) -> Backtest:

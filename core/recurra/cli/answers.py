@@ -163,7 +163,11 @@ def predict(
         raise InputError.of("RC080", "give a file, or --text, or --values")
 
     with joined() as here:
-        opened = here.in_turn(lambda: verbs.load(run, trust=trust))
+        piped = file is not None and file.exists() and not (file.is_file() or file.is_dir())
+        if here.size > 1 and piped:
+            fact = f"{file} is no file that each of {here.size} processes can read as a whole"
+            raise InputError.of("RC080", fact, cure="write it to a file first")
+        opened = verbs.load(run, trust=trust)
         rows: list[Any] | None = None
         if text is not None:
             rows = [text_or_tokens(text, opened.vocabulary.reads, "--text")]

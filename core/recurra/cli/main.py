@@ -59,7 +59,7 @@ AUTOLOAD = "TORCH_DEVICE_BACKEND_AUTOLOAD"
 _Misuse: type[Any] = typer.BadParameter.__bases__[0]
 """Click's UsageError, to which typer gives no name of its own."""
 
-TOGETHER = ("run", "resume")
+TOGETHER = ("run", "resume", "evaluate", "predict", "backtest")
 """The commands that several processes do together, as torchrun starts them."""
 
 app = typer.Typer(
@@ -97,7 +97,9 @@ def _root(
 ) -> None:
     if launched() > 1 and context.invoked_subcommand not in TOGETHER:
         fact = f"{context.invoked_subcommand} is no work for {launched()} processes"
-        cure = f"call it without torchrun, which {' and '.join(TOGETHER)} may be started with"
+        *names, last = TOGETHER
+        able = f"{', '.join(names)} and {last}"
+        cure = f"call it without torchrun, which {able} may be started with"
         with joined():
             raise InputError.of("RC080", fact, cure=cure)
 
@@ -260,7 +262,7 @@ def evaluate(
     from recurra.world import joined
 
     with joined() as here:
-        opened = here.in_turn(lambda: verbs.load(run, trust=trust))
+        opened = verbs.load(run, trust=trust)
         metrics = opened.evaluate(split, list(override), levels=levels)  # type: ignore[arg-type]
     if here.first:
         print_json(metrics) if as_json else show.figures(metrics)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
 from recurra.cli.common import speaks_unicode
 from recurra.errors import InputError
 from recurra.job.answer_table import AnswerTable
+from recurra.job.dealing import given
 from recurra.job.scored import Scoring
 from recurra.runs import written
 from recurra.world import world
@@ -32,15 +34,19 @@ def write(table: AnswerTable, output: Path | None, as_json: bool) -> int:
     if first is None:
         fact = "there is no sequence to answer: the file holds no row"
         raise InputError.of("RC041", fact, cure="is it the right file?")
-    rows, kinds = chain([first], table.rows), table.kinds
-    if not world().first:
-        return sum(1 for _ in rows)
+    kinds = table.kinds
 
-    if output is not None:
-        return written.write(output, rows, kinds, WHAT, table.moments)
-    if as_json:
-        return written.write_lines(rows, sys.stdout, escaped=not speaks_unicode())
-    return written.write_csv(rows, list(kinds), sys.stdout)
+    def write(rows: Iterable[written.Row]) -> int:
+        if output is not None:
+            return written.write(output, rows, kinds, WHAT, table.moments)
+        if as_json:
+            count = written.write_lines(rows, sys.stdout, escaped=not speaks_unicode())
+        else:
+            count = written.write_csv(rows, list(kinds), sys.stdout)
+        sys.stdout.flush()
+        return count
+
+    return given(chain([first], table.rows), write)
 
 
 def write_scores(scoring: Scoring, output: Path | None, as_json: bool) -> None:

@@ -230,7 +230,7 @@ def _adapted(folder: BacktestFolder, task: Task, fold: int, intervals: Intervals
     if not isinstance(spread, Conformal) or not spread.adaptive or folder.asked.retrain:
         return intervals
     for earlier in range(1, fold):
-        made = folder.forecasts(earlier)
+        made = world().alone(partial(folder.forecasts, earlier))
         assert made is not None, "folds are made one after the other"
         known = (fold - earlier) * task.plan.step
         for alpha, missed in backtested.missed(task.series, task.plan, earlier, made).items():

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 
 from recurra.data.chain import Chain
 from recurra.generate.conformal import Conformal, units
 from recurra.generate.foretold import Spread
+from recurra.job import sharing
 from recurra.job.again import go_on
 from recurra.job.backtest import Model, Task, each, of_training, starts_of
 from recurra.job.changes import Changes
@@ -33,6 +35,7 @@ from recurra.runs.folder import RunFolder
 from recurra.runs.records import CALIBRATION, Calibration
 from recurra.train.errors import Floats
 from recurra.train.events import Observer
+from recurra.world import world
 
 NAME = "calibration"
 """The folder of its runs, inside that of the run."""
@@ -41,7 +44,8 @@ NAME = "calibration"
 def calibrate(run: Run, data: Data, observer: Observer) -> None:
     """Give a run its scores, unless it has those of its recipe.
 
-    A training that was interrupted goes on. Raises `InputError`, `Interrupted`, `RunError`.
+    A training that was interrupted goes on. Several processes train and forecast together, and the
+    first writes. Raises `InputError`, `Interrupted`, `RunError`.
     """
     resolved = run.resolved
     with resolved.placing():
@@ -50,7 +54,8 @@ def calibrate(run: Run, data: Data, observer: Observer) -> None:
     left_off = origins.left_off(series.lengths)
     past = past_of(resolved, data, series, left_off)
     recipe = recipe_of(past)
-    recorded = run.folder.records.calibration()
+    here = world()
+    recorded = here.alone(run.folder.records.calibration)
     if recorded is not None and recorded.recipe == recipe:
         return
 
@@ -67,7 +72,7 @@ def calibrate(run: Run, data: Data, observer: Observer) -> None:
         scores=[_scores(task, known, origins, origin, base) for origin in range(origins.count)],
     )
     text = files.json_text(record.model_dump(mode="json"))
-    run.folder.records.amend(CALIBRATION, text)
+    here.alone(lambda: run.folder.records.amend(CALIBRATION, text))
 
 
 def past_of(resolved: Resolved, data: Data, series: Series, left_off: int) -> Resolved:
@@ -98,21 +103,24 @@ def recipe_of(past: Resolved) -> str:
 
 def _trained(folder: RunFolder, past: Resolved, observer: Observer) -> tuple[Run, Data]:
     """Return the calibration model, whose training goes on where it had begun."""
-    home = folder.path / NAME
-    begun = RunFolder.begun(home)
-    if begun is not None and _is_of(begun, past):
-        with begun.held():
+    home, here = folder.path / NAME, world()
+    begun = here.alone(lambda: _begun(home, past))
+    if begun is not None:
+        with sharing.held(begun):
             made = go_on(begun, Changes(begun, past, past), observer)
         return made, made.data(past)
     # Its cells are those of the run, and so are their paths: bits are equal within one alone.
     ready = prepared(past, execution=recorded_paths(folder, past))
-    return ready.trained(RunFolder.create(folder.path, NAME), observer), ready.data
+    inner = here.alone(lambda: RunFolder.create(folder.path, NAME))
+    return ready.trained(inner, observer), ready.data
 
 
-def _is_of(begun: RunFolder, past: Resolved) -> bool:
-    """Tell whether a training that has begun is that of a task."""
-    text = begun.path / "task.toml"
-    return text.is_file() and text.read_text(encoding="utf-8") == past.toml()
+def _begun(home: Path, past: Resolved) -> RunFolder | None:
+    """Return the training of a task that has begun, if any."""
+    begun = RunFolder.begun(home)
+    text = None if begun is None else begun.path / "task.toml"
+    of_task = text is not None and text.is_file() and text.read_text("utf-8") == past.toml()
+    return begun if of_task else None
 
 
 def _none(fold: int) -> Model:
@@ -134,7 +142,13 @@ def _scores(
     cutoffs = np.zeros(len(series.names), np.int64)
     cutoffs[origins.rows] = origins.cutoffs(origin)
 
-    points = [made.points for made in each(task, model, chosen, cutoffs)]
+    here = world()
+    own = chosen[here.part(len(chosen))]
+
+    def made() -> list[Floats]:
+        return [foretold.points for foretold in each(task, model, own, cutoffs)]
+
+    points = [point for part in here.gathered(here.together(made)) for point in part]
     starts = list(starts_of(task, model, chosen, cutoffs))
     season = task.resolved.task.sequence.season
     scores: list[Floats] = []

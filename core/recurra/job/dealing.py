@@ -39,15 +39,20 @@ def answered(
     while more:
         some: list[list[T]] = []
         unread: RecurraError | None = None
+        broken: BaseException | None = None
         try:
             for batch in islice(rest, here.size):
                 some.append(batch)
         except RecurraError as error:
             unread = error
+        except BaseException as error:
+            broken = error
         own: RecurraError | None = None
 
-        def made(some: list[list[T]] = some) -> _Outcome:
+        def made(some: list[list[T]] = some, broken: BaseException | None = broken) -> _Outcome:
             nonlocal own
+            if broken is not None:
+                raise broken
             if here.rank >= len(some):
                 return _Outcome()
             try:
@@ -68,3 +73,50 @@ def answered(
         if unread is not None:
             raise unread
         more = len(some) == here.size
+
+
+def given(rows: Iterator[T], write: Callable[[Iterator[T]], int]) -> int:
+    """Return how many rows are written, by the first process alone; the others come by them.
+
+    The rows are made of what `answered` gives. Where the first cannot write, the others, who may
+    be waiting for it in the midst of the rows, raise its error too.
+    """
+    here = world()
+    if here.size == 1:
+        return write(rows)
+
+    asked = _Asked(rows)
+    error: BaseException | None = None
+    count = 0
+    try:
+        count = write(asked) if here.first else sum(1 for _ in asked)
+    except BaseException as raised:
+        if asked.failed:
+            # It is raised in all of them.
+            raise
+        error = raised
+
+    def ended() -> int:
+        if error is not None:
+            raise error
+        return count
+
+    # Those that wait in the midst of the rows do so in `together` as well.
+    return here.together(ended)
+
+
+class _Asked(Iterator[T]):
+    """Rows, and whether one of them could not be given."""
+
+    def __init__(self, rows: Iterator[T]) -> None:
+        self.rows = rows
+        self.failed = False
+
+    def __next__(self) -> T:
+        try:
+            return next(self.rows)
+        except StopIteration:
+            raise
+        except BaseException:
+            self.failed = True
+            raise

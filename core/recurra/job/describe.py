@@ -22,10 +22,12 @@ def describe(
     choices: list[Choice],
     origin: dict[str, Any] | None = None,
     randomness: int = SCHEME,
+    processes: int = 1,
 ) -> None:
-    """Write what the run is, before its first step."""
+    """Write what the run is that so many processes train, before its first step."""
     execution = Execution.chosen(choices)
     ran_on = environment(
+        processes=processes,
         device=str(network.device),
         paths=execution.paths,
         step_paths=execution.step_paths,

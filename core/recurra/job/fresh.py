@@ -42,7 +42,7 @@ class Prepared:
 
         Raises `RunError`, or `Interrupted`, its state saved.
         """
-        resolved, data, network = self.resolved, self.data, self.network
+        resolved, data, network, here = self.resolved, self.data, self.network, world()
         with (
             sharing.held(folder),
             blaming(resolved),
@@ -50,8 +50,9 @@ class Prepared:
             sized(resolved, network, self.execution),
         ):
             record = None if self.origin is None else self.origin.record()
-            parts = folder, resolved, data, network, self.choices, record, self._scheme
-            world().alone(lambda: describe(*parts))
+            parts = folder, resolved, data, network, self.choices, record, self._scheme, here.size
+            # For the first, alone, there is one.
+            here.alone(lambda: describe(*parts))
             tell(observer, [*(self.origin.lines() if self.origin else []), *data.times()])
             learned = data.vocabulary, data.answers
             this = Run(folder, resolved, *learned, network, self._scheme, data.covariates)

@@ -125,7 +125,7 @@ def _to_the_end(
             # It trains a run of its own.
             from recurra.job.calibration import calibrate
 
-            here.alone(lambda: calibrate(run, data, observer))
+            calibrate(run, data, observer)
         enter(observer, "figures", step)
         intervals = run.intervals()
         measured = figures(resolved.task, data, network, data.held_out(), intervals)

@@ -23,7 +23,6 @@ from recurra.runs import files
 from recurra.runs.bounded import LINE
 from recurra.runs.checkpoints import Checkpoints
 from recurra.runs.records import FORMAT, Records, Written, reading
-from recurra.world import world
 
 SAMPLE = re.compile(rb"^--- step (?P<step>\d{1,18})(?P<final>, final)?$", re.MULTILINE)
 """The line before each sample in samples.txt."""
@@ -371,6 +370,5 @@ def environment(**more: Any) -> dict[str, Any]:
         "cpu": model(),
         **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "threads": torch.get_num_threads(),
-        "processes": world().size,
         **more,
     }
