@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tomllib
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +19,10 @@ from recurra.contracts.metric import SeriesScales
 from recurra.data import segments
 from recurra.data.marks import Marked
 from recurra.errors import RunError
+from recurra.job import sharing
 from recurra.job.build import build_network
 from recurra.job.data import load_data
+from recurra.job.fresh import prepared
 from recurra.job.results import figures
 from recurra.resolve import resolve
 from recurra.train.errors import Errors
@@ -260,3 +263,46 @@ def test_errors_of_parts_add_up(parts: list[list[int]], width: int) -> None:
     assert merged.metrics() == pytest.approx(whole.metrics(), rel=1e-12)
     pairs = zip(merged.columns, whole.columns, strict=True)
     assert all(own.metrics() == pytest.approx(other.metrics(), rel=1e-12) for own, other in pairs)
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "training.optimizer.lr": {"training.optimizer.lr": 0.5},
+    "seed": {"seed": 8},
+    "cell.kind": {"cell.kind": "lstm"},
+    "cell.dropout, sequence.length": {"cell.dropout": 0.1, "sequence.length": 4},
+}
+
+
+@settings(deadline=None, max_examples=4)
+@given(
+    told=st.lists(st.sampled_from([None, *OTHERS]), min_size=2, max_size=2),
+    moved=st.booleans(),
+)
+def test_processes_that_are_told_other_tasks_are_refused(
+    told: list[str | None], moved: bool
+) -> None:
+    """They would train networks that grow apart: before any reads the data, all name the keys of
+    the first that has others. Where the data lies is its own affair.
+    """
+    tables = tomllib.loads(PROSE)
+    every = [resolve(tables, OTHERS.get(name or "", {})) for name in (None, *told)]
+    if moved:
+        every[1] = resolve(tables | {"source": {"kind": "text", "path": "elsewhere.txt"}})
+        told = [None, told[1]]
+    refused = []
+
+    def work(world: World) -> None:
+        try:
+            sharing.agree_on(every[world.rank])
+        except RunError as error:
+            refused.append(str(error))
+
+    side_by_side(3, work)
+    odd = [(rank, name) for rank, name in enumerate(told, 1) if name]
+    assert len(refused) == 3 * bool(odd) and len(set(refused)) <= 1
+    if odd:
+        rank, name = odd[0]
+        assert f"process {rank} of 3 has another task than the first: {name} [RC064]" in refused[0]
+    if name := told[1]:
+        with pytest.raises(RunError, match="another task"):
+            side_by_side(2, lambda world: prepared(every[2 * world.rank]))

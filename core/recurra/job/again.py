@@ -28,6 +28,7 @@ def go_on(folder: RunFolder, changes: Changes, observer: Observer, until: int | 
     """
     resolved = changes.asked
     with blaming(resolved), arithmetic(resolved.task.device):
+        sharing.agree_on(resolved)
         if changes:
             check_compatibility(resolved)
         # It goes on on the paths that it has recorded, so that every bit is the same.

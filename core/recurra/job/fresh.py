@@ -80,6 +80,7 @@ def prepared(
     another run of such a network records, else the fastest. Raises `InputError` or `PluginError`.
     """
     with blaming(resolved), arithmetic(resolved.task.device):
+        sharing.agree_on(resolved)
         check_compatibility(resolved)
         if origin is not None and resolved.target.conformal != "none":
             raise InputError([resolved.place(_begun_elsewhere(origin))])

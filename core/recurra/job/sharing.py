@@ -12,7 +12,29 @@ from recurra.job.data import Data
 from recurra.model.network import Network
 from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder
+from recurra.spec.checking import dotted
+from recurra.spec.overrides import leaves
 from recurra.world import world
+
+
+def agree_on(resolved: Resolved) -> None:
+    """Refuse processes that are told different tasks, of each of which a part would be trained.
+
+    Where the data lies may differ, and what it holds is compared by itself. Raises `RunError`
+    (RC064) that names the keys.
+    """
+    here = world()
+    if here.size == 1:
+        return
+    tables = resolved.tables()
+    del tables["source"]
+    first, *others = here.gathered({dotted(key): repr(value) for key, value in leaves(tables)})
+    for rank, other in enumerate(others, 1):
+        every = first.keys() | other.keys()
+        odd = ", ".join(sorted(key for key in every if first.get(key) != other.get(key)))
+        if odd:
+            fact = f"process {rank} of {here.size} has another task than the first: {odd}"
+            raise RunError.of("RC064", fact, cure="give every process the same task and overrides")
 
 
 def shared_out(load: Callable[[], Data]) -> Data:
