@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from processes import together
+from processes import environment, together
 
+from recurra.bench import processes as bench
 from recurra.errors import InputError, RecurraError, RunError
-from recurra.world import World, joined, launched, share, world
+from recurra.testing import child as testing
+from recurra.verifying import child as verifying
+from recurra.world import World, joined, launched, leads, share, world
 
 
 @given(st.integers(0, 1000), st.integers(1, 20))
@@ -163,6 +166,45 @@ def test_half_of_an_environment_is_refused(
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=told), joined():
         pass
+
+
+class Begun(Exception):
+    """A process begins."""
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda folder: testing.run("tell(1)"),
+        lambda folder: bench.child("nothing", {}),
+        lambda folder: verifying.Child("recurra", ["run"], folder),
+    ],
+)
+def test_what_one_of_several_starts_is_none_of_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, begin: Callable[[Path], Any]
+) -> None:
+    """A process that proves, measures or checks works by itself: it would join those that others
+    start, and train with them what each was to train alone.
+    """
+    seen: list[dict[str, str]] = []
+
+    def started(*arguments: Any, **options: Any) -> None:
+        seen.append(options["env"])
+        raise Begun
+
+    own = environment(1, 2, 29500)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(subprocess, "run", started)
+    monkeypatch.setattr(subprocess, "Popen", started)
+    with pytest.raises(Begun):
+        begin(tmp_path)
+    (given,) = seen
+    assert given["PATH"] == own["PATH"]
+    with monkeypatch.context() as patch:
+        for name in own.keys() - given.keys():
+            patch.delenv(name)
+        assert launched() == 1 and leads()
 
 
 def test_one_process_does_without_the_others_module() -> None:

@@ -30,6 +30,10 @@ ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What torchrun tells each process, which is all that is needed to join."""
 
 
+OF_ONE = {*ENVIRONMENT, "LOCAL_RANK", "LOCAL_WORLD_SIZE"}
+"""What is said to one of several processes, and to nothing that it starts itself."""
+
+
 class World:
     """The processes that train one network together, seen from one of them: here the only one.
 
@@ -247,6 +251,11 @@ def leads() -> bool:
     """Tell whether this process is the one that prints, before any has joined."""
     several = os.environ.get("WORLD_SIZE", "") not in ("", "1")
     return not several or os.environ.get("RANK", "") in ("", "0")
+
+
+def lone() -> dict[str, str]:
+    """Return the environment for a process that this one starts, which is none of several."""
+    return {name: value for name, value in os.environ.items() if name not in OF_ONE}
 
 
 @contextmanager

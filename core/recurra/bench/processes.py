@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import torch
 from recurra.bench.clock import pairs
 from recurra.bench.records import Finding, Measure, Setting, Shape, Skipped
 from recurra.bench.tasks import scratch, write_text
+from recurra.world import lone
 
 PATIENCE = 600
 """Seconds that a process may take."""
@@ -113,7 +113,7 @@ def child(what: str, request: dict[str, Any], **variables: str) -> dict[str, Any
 def _run(line: list[str], variables: dict[str, str]) -> str:
     """Run a process with as many threads as this one, and return what it prints."""
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    environment = {**os.environ, **threads, **variables}
+    environment = {**lone(), **threads, **variables}
     process = subprocess.run(
         line, capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from recurra.catalog import Entry
 from recurra.testing.check import Broken
+from recurra.world import lone
 
 PATIENCE = 120
 """Seconds that a child may take."""
@@ -44,7 +45,7 @@ def run(code: str, argument: Any = None, **variables: str) -> Any:
     """
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
     world = {
-        **os.environ,
+        **lone(),
         "PYTHONPATH": paths,
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "ignore",

@@ -17,6 +17,7 @@ from typing import IO, Any, Self
 
 from recurra.verifying.kills import Kill
 from recurra.verifying.phases import VARIABLE, Following, Mark
+from recurra.world import lone
 
 PAUSE = 0.0005
 """Seconds between two looks at a process."""
@@ -68,7 +69,7 @@ class Child:
         more = {VARIABLE: str(self.phases.path), "PYTHONIOENCODING": "utf-8:backslashreplace"}
         self.born = time.monotonic()
         with self.out.open("wb") as out, self.err.open("wb") as err:
-            self.process = self.begun(module, arguments, {**os.environ, **more}, out, err)
+            self.process = self.begun(module, arguments, {**lone(), **more}, out, err)
 
     @staticmethod
     def begun(
