@@ -180,10 +180,13 @@ def _given_back(file: int | None, path: Path) -> None:
     """Take a lock's file away, while it is still locked, and close it."""
     if file is None:
         return
-    with suppress(OSError):
-        if _identity(path) == _identity(file):
-            path.unlink()
-    os.close(file)
+    try:
+        with suppress(OSError):
+            if _identity(path) == _identity(file):
+                path.unlink()
+    finally:
+        # Whoever presses Ctrl-C meanwhile holds it no longer either.
+        os.close(file)
 
 
 def _identity(place: Path | int) -> tuple[int, int] | None:
