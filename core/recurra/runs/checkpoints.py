@@ -294,7 +294,9 @@ class Checkpoints:
 
     def _write(self, folder: Path, checkpoint: Checkpoint) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        # Of a run whose own folder is gone nothing is left to go on with.
+        self.path.mkdir(exist_ok=True)
+        folder.mkdir()
         for group, tensors in checkpoint.tensors.items():
             # safetensors refuses tensors that share memory.
             copies = {}

@@ -157,7 +157,9 @@ class RunFolder:
         return written
 
     def _saved(self) -> str:
-        """Return what is whole where a write has failed."""
+        """Return what is whole where a write has failed, if anything is."""
+        if not self.checkpoints.path.is_dir():
+            return ""
         step = self._step()
         whole = f"the checkpoints in {self.checkpoints.path} are whole"
         if step is None:
