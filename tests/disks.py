@@ -356,6 +356,13 @@ class Written:
         self._held += raw
         return len(content)
 
+    def fileno(self) -> int:
+        """Return the number of the file, to which arrays of a corpus are written past Python."""
+        self.flush()
+        if self._place.suffix == ".bin":
+            self._disk.step("write", self._place)
+        return int(self._file.fileno())
+
     def flush(self) -> None:
         """Write what is held."""
         held, self._held = self._held, b""

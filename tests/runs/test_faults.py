@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -12,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from conftest import SERIES
@@ -20,11 +22,14 @@ from safetensors import safe_open
 from trials import PROSE, Stopper, left, write
 
 import recurra
+from recurra import Options, Piece, Source
 from recurra import resolve as resolving
 from recurra.catalog import discover
+from recurra.data.corpus import build
 from recurra.errors import Interrupted, RecurraError, RunError
 from recurra.runs.checkpoints import Checkpoints
 from recurra.train.events import Progress
+from recurra_vocabularies.character import Character, CharacterOptions
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it names open files by /proc")
 
@@ -251,7 +256,39 @@ class Writing(Job):
             assert now in may
 
 
-JOBS = {job.__name__: job for job in (Training, Resuming, Calibrating, Backtesting, Writing)}
+class Given(Source[Options]):
+    """Gives a text."""
+
+    def read(self, element: str) -> Iterator[Piece]:
+        """Give it."""
+        yield Piece("abcabdabe" * 20, True)
+
+    def fingerprint(self) -> str:
+        """Return what tells it from others."""
+        return "a text"
+
+
+class Encoding(Job):
+    """A corpus that is put into the cache."""
+
+    def do(self) -> None:
+        """Encode it, or take what is there."""
+        with mock.patch.dict(os.environ, RECURRA_CACHE=str(self.root / "cache")):
+            vocabulary = Character(CharacterOptions())
+            store = build(Given(Options()), vocabulary, 8, "a text")
+            self.have = store.values.tolist(), store.starts.tolist(), vocabulary.save()
+
+    def left(self) -> Any:
+        """Return what the corpus holds, and that it is kept."""
+        # What a process that was killed was about to write is for `recurra cache` to remove.
+        kept = (self.root / "cache").glob("*/about.json")
+        (entry,) = [each for each in kept if not each.parent.name.startswith("part-")]
+        return self.have, entry.read_bytes(), (entry.parent / "values.bin").read_bytes()
+
+
+JOBS = {
+    job.__name__: job for job in (Training, Resuming, Calibrating, Backtesting, Writing, Encoding)
+}
 
 
 @dataclass(frozen=True)

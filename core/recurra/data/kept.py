@@ -231,6 +231,11 @@ def _write(work: Path, blocks: Iterator[Block], ledger: Ledger, learned: Learned
             about["dtype"] = values.dtype.str
             # The ledger takes note of a block when it is asked for it.
             about["shape"] = [ledger.total, *values.shape[1:]]
+        for file in (out, codes_out, beside_out):
+            if file.tell() > LOOK * LOOKS:
+                # Of one that is not looked at whole, a machine that loses its power loses nothing.
+                file.flush()
+                system.sync(file.fileno())
 
     about["fingerprint"] = ledger.fingerprint(learned)
     if ledger.codes:
