@@ -81,7 +81,10 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-@pytest.mark.parametrize("before", ["nothing", "damaged", "a file"])
+@pytest.mark.parametrize("before", [
+    "damaged",
+    *(pytest.param(before, marks=pytest.mark.slow) for before in ("nothing", "a file")),
+])  # fmt: skip
 def test_one_of_many_encodes_a_corpus(log: Path, before: str) -> None:
     """All have the same; one has read it, twice: to learn its symbols, and to encode them."""
     wanted = encoded(log)
@@ -128,7 +131,7 @@ def test_numbers_that_many_write_at_once_are_whole(tmp_path: Path) -> None:
             store = collected(pieces, in_memory=8)
         return store.spans(np.arange(0, 400, 10), 1)[:, 0, 0].tolist()
 
-    for _ in range(3):
+    for _ in range(2):
         answers = together(MANY, work)
         assert answers == [[float(block) for block in range(40)]] * MANY
 
@@ -231,10 +234,10 @@ def test_a_checkpoint_can_be_read_while_others_take_its_place(tmp_path: Path) ->
 
     def work(number: int) -> int:
         if number == 0:
-            for step in range(2, 40):
+            for step in range(2, 20):
                 held.save(checkpoint(step), best=step % 3 == 0)
-            return 39
-        for turn in range(60):
+            return 19
+        for turn in range(40):
             found = Checkpoints(held.path).load(("last", "best")[turn % 2])
             assert found.state["step"] == found.step == found.tensors["weights"]["a"][0]
         return found.step
@@ -251,7 +254,7 @@ def test_records_can_be_verified_while_they_are_amended(stopped: Any, tmp_path: 
 
     def work(number: int) -> Any:
         records = RunFolder(copy).records
-        for turn in range(40):
+        for turn in range(20):
             if number == 0:
                 records.amend("task.toml", text + "\n" * (turn % 5))
             else:
@@ -327,7 +330,7 @@ def test_certificates_that_are_written_at_once_are_all_kept(
         report = SimpleNamespace(
             missing=0, records=[], suite="1.0", level="full", torch="2", counts={}
         )
-        for _ in range(5):
+        for _ in range(3):
             certificate.write(entry, report)  # type: ignore[arg-type]
 
     assert together(MANY, work) == [None] * MANY

@@ -167,7 +167,7 @@ def test_a_long_training_holds_no_more_and_leaves_little(steps: int, tmp_path: P
 JUMPS = {"forward": 86400.0, "back": -86400.0}
 
 
-@pytest.mark.parametrize("jump", JUMPS)
+@pytest.mark.parametrize("jump", ["back", pytest.param("forward", marks=pytest.mark.slow)])
 def test_a_clock_that_jumps_does_no_harm(
     jump: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

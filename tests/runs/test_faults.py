@@ -50,7 +50,7 @@ NUMBERS = {
     "generation.length": 2,
     "generation.prompt": [1.0, 2.0],
 }
-SOME = 4
+SOME = 3
 """Calls of each job at which faults are tried by default, of as many kinds as there are."""
 KINDS = ("error", *(fault for fault in FAULTS if fault not in ERRORS))
 """What may happen at every call: of the errors of one call, which differ by their words, one each,

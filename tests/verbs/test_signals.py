@@ -28,6 +28,10 @@ SIGNALS = {
     for name, code in (("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129))
     if hasattr(signal, name)
 }
+SOME = [
+    pytest.param(number, marks=pytest.mark.slow if at else ()) for at, number in enumerate(SIGNALS)
+]
+"""One signal by default, where what follows is the same for each."""
 CHANGES = {
     "device.path": "eager",
     "training.steps": 4,
@@ -111,7 +115,7 @@ def test_a_run_ends_when_it_is_asked_to(
     _resumed(folder, unbroken)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", SOME)
 @pytest.mark.parametrize("phase", [
     "recurra.job.calibration._scores", "recurra.job.calibration.prepared",
     "recurra.train.loop.Trainer._update",
@@ -130,7 +134,7 @@ def test_a_calibration_ends_when_it_is_asked_to(phase: str, number: int, tmp_pat
     assert (folder / "calibration.json").exists()
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", SOME)
 def test_a_backtest_ends_when_it_is_asked_to(number: int, tmp_path: Path) -> None:
     """What is done of a backtest is told, and it goes on with the command that is named."""
     home = tmp_path / "backtests"
@@ -159,7 +163,7 @@ def test_answers_that_are_ended_leave_the_file_as_it_was(number: int, tmp_path: 
     assert (tmp_path / "answers.csv").read_text() == "before" and not parts(tmp_path)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", SOME)
 def test_a_compiler_is_not_left_behind(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
