@@ -238,6 +238,18 @@ def test_data_that_a_program_gave_is_given_again(tmp_path: Path) -> None:
     again(bundle, tmp_path / "new", data=numbers)
 
 
+def test_a_file_that_is_no_bundle_is_not_replaced(plain: Path, tmp_path: Path) -> None:
+    """Neither one of the run, nor any other; a bundle is."""
+    home = Path(shutil.copytree(plain.parent / "runs" / "task" / "1", tmp_path / "1"))
+    for place in (home / "task.toml", write(tmp_path, "dear diary", "diary.txt"), tmp_path):
+        before = place.read_bytes() if place.is_file() else b""
+        with pytest.raises(InputError, match=r"is no bundle, and would be lost(.|\n)*RC080"):
+            recurra.bundle(home, place)
+        assert place.is_dir() or place.read_bytes() == before
+    for _ in range(2):
+        assert recurra.bundle(home, tmp_path / "x.zip").read_bytes() == plain.read_bytes()
+
+
 def test_data_comes_along_or_is_known_again(tmp_path: Path) -> None:
     """Files of a pattern, whose folders say their labels; without them others are refused."""
     for label in ("ham", "spam"):
@@ -366,7 +378,7 @@ def test_the_command_says_pass_or_fail(
     code, said = call("bundle", "runs/task", "-o", "out.zip")
     assert code == 0 and Path("out.zip").is_file()
     code, said = call("inspect", "out.zip")
-    assert code == 0 and "a bundle of task task" in said
+    assert code == 0 and "a bundle of task task" in said and "step-3 weights head" in said
 
 
 ODD_PLACES: list[dict[str, Any]] = [

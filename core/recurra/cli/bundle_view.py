@@ -123,8 +123,12 @@ def _called(kind: str) -> str:
 
 
 def _shape(tensor: Tensor) -> str:
+    from recurra.runs.bundles import ORIGIN
+
     file = tensor.file.rpartition("/")[2].removesuffix(".safetensors")
     place = tensor.file.rpartition("/")[0].rpartition("/")[2]
+    if tensor.file.startswith(f"{ORIGIN}/"):
+        place = f"{ORIGIN} {place}"
     return f"{[*tensor.shape]} {f'{place} ' if place else ''}{file} {tensor.name}"
 
 

@@ -41,9 +41,9 @@ def bundle(path: Path, output: Path | None, with_data: bool) -> Path:
         about = _about(folder, resolved, with_data, contents)
         task = resolved.task.name
         target = output or Path(f"{task}-{folder.path.resolve().name}.zip")
-        if target.exists() and not target.is_file():
-            fact = f"{target} is no file that a bundle could replace"
-            raise InputError.of("RC080", fact, cure="name a file: -o run.zip")
+        if target.exists() and not (target.is_file() and archive.looks_like_one(target)):
+            fact = f"{target} is no bundle, and would be lost"
+            raise InputError.of("RC080", fact, cure="name another file: -o run.zip")
         archive.write(target, about.model_dump(mode="json"), contents)
     return target
 

@@ -306,9 +306,8 @@ def _lines(name: str, one: bytes, other: bytes) -> Iterator[Difference]:
     rows = zip_longest(one.split(b"\n"), other.split(b"\n"))
     for number, pair in enumerate(rows, 1):
         if pair[0] != pair[1]:
-            shown = (
-                ABSENT if line is None else _shown(line.decode("utf-8", "replace")) for line in pair
-            )
+            texts = (None if line is None else line.decode("utf-8", "replace") for line in pair)
+            shown = (ABSENT if text is None else _shown(text) or "no text" for text in texts)
             yield _parted(name, f"line {number}", shown)
 
 
