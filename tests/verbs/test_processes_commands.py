@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -205,3 +207,32 @@ def test_a_pipe_is_not_read_in_parts(launch: Launch) -> None:
     codes, _, errors = zip(*launch.two["pipe"], strict=True)
     assert codes == (2, 2)
     assert "".join(errors).count("error: pipe is no file") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["evaluate", "predict", "of a run", "fault"])
+def test_torchrun_itself_starts_them(launch: Launch, name: str) -> None:
+    """It shows what the first prints, and fails where a process has failed."""
+    line, _ = asked("torchrun")[name]
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *start, "-m", "recurra", *line],
+        cwd=launch.place,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    code, printed, told = launch.one[name]
+    assert (done.returncode != 0) == (code != 0), done.stderr
+    if code:
+        assert told.replace("one", "torchrun") in done.stderr
+        assert done.stderr.count("error: source") == 1 and not done.stdout
+        return
+    if name == "predict":
+        assert done.stdout == printed.replace("one", "torchrun")
+        files = [launch.place / f"{who}.csv" for who in ("torchrun", "one")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        return
+    wanted, found = json.loads(printed), json.loads(done.stdout)
+    for key in FIGURES:
+        alike(found.get(key), wanted.get(key))
