@@ -68,15 +68,20 @@ def seeded(seed: int, *names: str | int, device: torch.device | None = None) -> 
     They are the CPU's and a CUDA device's. This is for code that can draw from them alone, as the
     initialisation of torch's own modules does, and a plugin's dropout.
     """
-    key = derive(seed, *names)
     cuda = device is not None and device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if cuda else []):
-        torch.default_generator.manual_seed(key)
-        if cuda:
-            # torch seeds the present device alone.
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(key)
+        begin(seed, *names, device=device)
         yield
+
+
+def begin(seed: int, *names: str | int, device: torch.device | None = None) -> None:
+    """Set torch's global generators, which are lent, at the beginning of one named stream."""
+    key = derive(seed, *names)
+    torch.default_generator.manual_seed(key)
+    if device is not None and device.type == "cuda":
+        # torch seeds the present device alone.
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(key)
 
 
 def global_state(device: torch.device) -> dict[str, Tensor]:

@@ -19,9 +19,12 @@ from processes import together
 from sharing import TOGETHER, begun, held
 
 from recurra.data.batches import Batch, Whole
+from recurra.job.build import build_trainer, fresh_network
 from recurra.job.data import load_data
-from recurra.randomness import Noise
+from recurra.randomness import Noise, seeded
 from recurra.resolve import resolve
+from recurra.train.events import Updated
+from recurra.train.joint import Agreed, Joint
 from recurra.world import World, share
 
 QUICK = ["everything", "labels", "answers", "missing", "decoder"]
@@ -236,6 +239,68 @@ def test_noise_is_that_of_all_rows(rows: int, shape: list[int], size: int, calls
     parts = [share(rows, rank, size) for rank in range(size)]
     made = [drawn(part) for part in parts if part.start < part.stop]
     assert torch.equal(torch.cat(made), expected)
+
+
+class Lone(Joint):
+    """Adds up nothing: the gradients of one process by itself."""
+
+    def __init__(self, weights: Any, world: World) -> None:
+        self.weights, self.reached = weights, []
+
+    def close(self) -> None:
+        """Leave."""
+
+    def backward(self, value: Any, last: bool) -> None:
+        """Go back."""
+        torch.autograd.backward(value)
+
+    def agree(self, loss: float, stop: bool, late: bool) -> Agreed:
+        """Agree with oneself."""
+        return Agreed(loss, False, False)
+
+
+def test_what_a_plugin_draws_hangs_on_process_and_update(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where several processes go on, each draws what it would have drawn, though a checkpoint is
+    that of the first; and for its own rows it draws what no other does.
+    """
+    monkeypatch.setattr("recurra.train.joint.Joint", Lone)
+    resolved = resolve(sharing.tables("windows"), TOGETHER["windows"][1])
+    data = load_data(resolved)
+
+    def drawn(rank: int, before: Any = None) -> tuple[list[list[float]], list[Any]]:
+        network, _ = fresh_network(resolved, data)
+        made: list[list[float]] = []
+        saved = []
+        hidden = network.hidden
+
+        def noisy(x: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+            # As many as there are rows, which differ from process to process.
+            made[-1] += torch.rand(len(x)).tolist()
+            return hidden(x, *arguments, **options)
+
+        monkeypatch.setattr(network, "hidden", noisy)
+        with seeded(resolved.task.seed, "plugins"):
+            trainer = build_trainer(resolved, data, network)
+            trainer.world = One(rank, 3)
+            trainer.__post_init__()
+            if before is not None:
+                trainer.restore(before)
+            made.append([])
+            for event in trainer.events():
+                if isinstance(event, Updated):
+                    saved.append(trainer.state())
+                    made.append([])
+        return made[:-1], saved
+
+    first, saved = drawn(0)
+    last, _ = drawn(2)
+    assert [len(numbers) for numbers in first] != [len(numbers) for numbers in last]
+    assert not {*sum(first, [])} & {*sum(last, [])}
+    for rank, whole in ((0, first), (2, last)):
+        again, _ = drawn(rank, saved[4])
+        assert again == whole[5:] and again
 
 
 def test_noise_of_one_process_has_not_changed() -> None:

@@ -20,7 +20,7 @@ from recurra.data.batches import Batch, Whole
 from recurra.data.feeds import Feed
 from recurra.errors import RunError
 from recurra.model.network import Network, States, detached, flatten, unflatten
-from recurra.randomness import global_state, set_global_state
+from recurra.randomness import begin, global_state, set_global_state
 from recurra.runs.checkpoints import Checkpoint
 from recurra.spec.tables import Training
 from recurra.train.events import Ended, Event, Progress, Saved, Updated, Validated
@@ -181,6 +181,8 @@ class Trainer:
         progress = self.progress
         self._set_rate()
         self._clear()
+        if self.passes.joint is not None:
+            self._own_draws()
         scored, share_of = self._counted(batches)
         losses = [self._backward(index, batches, share_of) for index in range(len(batches))]
         agreed = None if self.passes.joint is None else self._agreed(self.passes.joint, losses)
@@ -263,6 +265,16 @@ class Trainer:
         streams = global_state(self.network.device)
         noise = self.network.noise
         return streams if noise is None else streams | noise.state()
+
+    def _own_draws(self) -> None:
+        """Let a plugin draw, for the rows here, what no other process draws.
+
+        It hangs on the update, for a checkpoint holds the streams of the first process alone.
+        """
+        noise = self.network.noise
+        seed = 0 if noise is None else noise.seed
+        place = "plugins", self.progress.step, self.world.rank
+        begin(seed, *place, device=self.network.device)
 
     def _set_random(self, streams: dict[str, Tensor]) -> None:
         set_global_state(streams, self.network.device)
