@@ -116,6 +116,17 @@ CODES: dict[str, str] = {
 
 WINDOW = 160
 """Characters of a source line that an error shows, at most."""
+LONGEST = 4000
+"""Characters of each part of a message, at most: names and values that are longer lose their
+middle."""
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Return a text without its middle, where it is longer than a message may be."""
+    if len(text) <= most:
+        return text
+    side = most // 2 - 20
+    return f"{text[:side]}... ({len(text):,} characters) ...{text[-side:]}"
 
 
 @dataclass(frozen=True)
@@ -130,6 +141,9 @@ class Place:
     column: int = 0
     text: str = ""
     width: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", shortened(self.file))
 
     def __str__(self) -> str:
         if not self.line:
@@ -169,6 +183,10 @@ class Problem:
     allowed: str = ""
     nearest: str = ""
     cure: str = ""
+
+    def __post_init__(self) -> None:
+        for part in ("fact", "key", "got", "allowed", "nearest", "cure"):
+            object.__setattr__(self, part, shortened(getattr(self, part)))
 
     def render(self) -> str:
         """Return the message as it is printed."""

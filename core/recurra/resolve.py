@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,14 @@ from recurra.spec import checking, versions
 from recurra.spec.document import Document, Key, Layer
 from recurra.spec.kinds import Exchange, settle
 from recurra.spec.reading import read
-from recurra.spec.tables import COMPONENT_TABLES, GIVEN_SOURCE, SCHEDULES, Task
+from recurra.spec.tables import (
+    COMPONENT_TABLES,
+    GIVEN_SOURCE,
+    MOST_FILES,
+    MOST_LAYERS,
+    SCHEDULES,
+    Task,
+)
 from recurra.surroundings import cores, most_threads
 
 
@@ -343,7 +351,8 @@ def _plugin_files(document: Document) -> tuple[list[Path], list[Problem]]:
         return [], []
 
     files, missing = [], []
-    for name in names:
+    # More are refused, unread.
+    for name in names[:MOST_FILES]:
         if not isinstance(name, str) or not name:
             continue
         path = Path(document.anchor(key, name))
@@ -366,7 +375,7 @@ def _component_keys(document: Document) -> list[Key]:
     if cell is not None and "stack" not in cell:
         keys.append(("cell",))
     elif cell is not None and isinstance(cell["stack"], list):
-        keys += [("cell", "stack", index) for index in range(len(cell["stack"]))]
+        keys += [("cell", "stack", index) for index in range(min(len(cell["stack"]), MOST_LAYERS))]
     return keys
 
 
@@ -377,9 +386,7 @@ def _stack_problems(document: Document) -> list[Problem]:
         return []
     problems = []
     cure = "with [[cell.stack]] every layer has a table of its own; put the key there"
-    for name in cell:
-        if name == "stack":
-            continue
+    for name in islice((each for each in cell if each != "stack"), checking.MOST_PROBLEMS):
         fact = f"{name} has no place beside stack"
         place = document.place(("cell", name))
         problems.append(Problem("RC011", fact, f"cell.{name}", place, cure=cure))
@@ -389,11 +396,13 @@ def _stack_problems(document: Document) -> list[Problem]:
         code, fact = "RC013", "stack is empty"
     elif not isinstance(layers, list):
         code, fact = "RC012", "stack has the wrong type"
+    elif len(layers) > MOST_LAYERS:
+        code, fact = "RC013", f"stack has {len(layers):,} layers"
     else:
         return problems
     place = document.place(("cell", "stack"))
     allowed = "[[cell.stack]] tables, one for each layer"
-    got = checking.literal(layers)
+    got = checking.literal(layers[:1] if isinstance(layers, list) else layers)
     problems.append(Problem(code, fact, "cell.stack", place, got, allowed))
     return problems
 

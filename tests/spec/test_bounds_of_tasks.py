@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurra import InputError
+from recurra.resolve import resolve
 from recurra.spec import bounds, positions
 from recurra.spec.overrides import key_of, overriding, toml_or_text
 from recurra.spec.reading import read, read_toml
@@ -60,9 +61,9 @@ def test_a_line_of_a_gigabyte_is_not_read(tmp_path):
         file.write(b"a = '")
         file.truncate(1 << 30)
     in_time = within(WITHIN)
-    with pytest.raises(InputError, match="larger than 2 MB") as caught:
+    with pytest.raises(InputError, match="larger than 4 MB") as caught:
         read(path)
-    assert in_time() and caught.value.problems[0].allowed == "2,097,152 bytes"
+    assert in_time() and caught.value.problems[0].allowed == "4,194,304 bytes"
 
 
 @pytest.mark.parametrize(
@@ -133,3 +134,97 @@ def test_a_layer_of_many_tables_replaces_another(tmp_path):
     in_time = within(WITHIN)
     document = read(over)
     assert in_time() and len(document.origins) == 6_000
+
+
+TASK = """
+[source]
+kind = "inline"
+values = {values}
+[vocabulary]
+kind = "numeric"
+[encoder]
+kind = "identity"
+[target]
+kind = "next"
+[cell]
+kind = "gru"
+[loss]
+kind = "mse"
+[training]
+steps = 1
+"""
+MANY = 50_000
+
+
+def listed(element, count=MANY):
+    """Return the text of a list of an element, many times."""
+    return "[" + ",".join([element] * count) + "]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TASK.format(values=listed('"x"')),
+        TASK.format(values=listed('1,"x"', MANY // 2)),
+        TASK.format(values=listed("{}", MANY // 2)),
+        TASK.format(values=listed('["x"]', MANY // 2)),
+        TASK.format(values="[1.0]") + "[plugins]\nfiles = " + listed("1"),
+        TASK.format(values="[1.0]") + "[plugins]\nfiles = " + listed('"x.py"'),
+        "unset = " + listed("1") + TASK.format(values="[1.0]"),
+        TASK.format(values="[1.0]").replace('"gru"', f'"{"g" * 1_000_000}"'),
+        TASK.format(values="[1.0]").replace("steps =", f"{'s' * 1_000_000} ="),
+        TASK.format(values="[1.0]").replace('kind = "gru"', "stack = " + listed("[]", MANY // 2)),
+        TASK.format(values="[1.0]").replace('kind = "gru"', "stack = [{}]\n" + MILLION[:120_000]),
+    ],
+    ids="texts second tables lists files missing unset kind key layers beside".split(),
+)
+def test_what_is_wrong_everywhere_is_told_of_the_first(text, tmp_path):
+    """A task to the bounds ends in an error of some lines, however much of it is wrong."""
+    path = tmp_path / "task.toml"
+    path.write_text(text)
+    in_time = within(WITHIN)
+    with pytest.raises(InputError) as caught:
+        resolve(path)
+    assert in_time()
+    assert 1 <= len(caught.value.problems) <= 1100 and len(str(caught.value)) < 600_000
+
+
+def test_the_first_wrong_elements_are_told_and_how_many_more(tmp_path):
+    """The places are those of the elements, one by one, and the last says that there are more."""
+    path = tmp_path / "task.toml"
+    path.write_text(TASK.format(values=listed('1,"x"', 5_000)))
+    with pytest.raises(InputError) as caught:
+        resolve(path)
+    told = sorted(caught.value.problems, key=lambda problem: problem.place.column)
+    assert [p.key for p in told] == [f"source.values[{n}]" for n in range(1, 200, 2)]
+    row = path.read_text().split("\n")[3]
+    assert all(row[p.place.column - 1 :].startswith('"x"') for p in told)
+    assert "more faults are told once these are mended" in told[-1].cure
+
+
+def test_a_sound_task_is_not_searched_for_places(tmp_path, monkeypatch):
+    """Places are looked for when there is something to tell, which takes as long as reading."""
+    monkeypatch.setattr(positions.Scanner, "scan", lambda self: pytest.fail("searched"))
+    path = tmp_path / "task.toml"
+    path.write_text(TASK.format(values="[1.0, 2.0, 3.0]"))
+    assert read(path, ["cell.hidden_size=3"]).data["cell"]["hidden_size"] == 3
+
+
+elements = st.one_of(
+    st.integers(-99, 99).map(str),
+    st.sampled_from(["1e9", "nan", "-inf", "true", "1979-05-27 07:32:00", "07:32:00", "0x1f"]),
+    st.sampled_from(['"a,b"', "'[1,'", "[ ]", "[1,2 , 3]", "{a = 1}", '["x", 1]']),
+)
+gaps = st.sampled_from(["", " ", "\n", " # , 1\n", "\t"])
+
+
+@given(st.lists(st.tuples(gaps, elements, gaps), max_size=8), st.booleans())
+def test_each_element_of_a_list_has_its_place(parts, trailing):
+    """A list of anything, however it is spaced: the text at each place is that element."""
+    comma = "," if trailing and parts else ""
+    text = "a = [" + ",".join("".join(part) for part in parts) + comma + "]\nb = 1\n"
+    assert len(tomllib.loads(text)["a"]) == len(parts)
+    spans = positions.Scanner(text).scan()
+    found = [text[s.start : s.end] for key, s in spans.items() if len(key) == 2]
+    assert found == [element for _, element, _ in parts]
+    assert text[spans["b",].start :] == "b = 1\n"

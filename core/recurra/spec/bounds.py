@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-LARGEST = 1 << 21
+LARGEST = 1 << 22
 """Bytes of a text."""
 KEYS = 20_000
 """Keys, and headers of tables."""
-VALUES = 250_000
+VALUES = 150_000
 """Keys, and elements of lists, together."""
 DEEPEST = 100
 """How deeply tables and lists may lie in each other."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -151,17 +152,39 @@ def unplaced(
 def _first_problems(error: ValidationError, checked: Checked) -> dict[Key, Problem]:
     """Return the first problem of each key that is at fault, still without its place."""
     by_key: dict[Key, Problem] = {}
-    faults = _nearest_branches(checked.values, error.errors(include_url=False))
+    details = error.errors(include_url=False)
+    first = _first_of_each(details)
+    faults = _nearest_branches(checked.values, first)
     for number, fault in enumerate(faults):
         key, problem = _problem(fault, checked)
         by_key.setdefault(key, problem)
         if len(by_key) == MOST_PROBLEMS:
-            if rest := len(faults) - 1 - number:
+            rest = len(faults) - 1 - number
+            if rest or len(first) < len(details):
                 cure = f"{problem.cure}; " if problem.cure else ""
-                cure += f"{rest:,} more faults are told once these are mended"
+                count = f"{rest:,} more" if len(first) == len(details) else "more"
+                cure += f"{count} faults are told once these are mended"
                 by_key[key] = replace(problem, cure=cure)
             break
     return by_key
+
+
+def _first_of_each(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Return errors without all but the first of the elements of a list.
+
+    Such a list may be wrong in each of hundreds of thousands.
+    """
+    if len(details) <= MOST_PROBLEMS:
+        return details
+    first: list[ErrorDetails] = []
+    seen: Counter[tuple[str | int, ...]] = Counter()
+    for detail in details:
+        # Elements differ in their index alone.
+        kind = (detail["type"], *(part for part in detail["loc"] if isinstance(part, str)))
+        seen[kind] += 1
+        if seen[kind] <= MOST_PROBLEMS:
+            first.append(detail)
+    return first
 
 
 class Fault(NamedTuple):
@@ -242,7 +265,7 @@ def _holds(node: Any, part: str | int) -> bool:
     """Tell whether a part of a location is a key, or an index, of what stands there."""
     if isinstance(node, dict):
         return part in node
-    return isinstance(node, list) and part in range(len(node))
+    return isinstance(node, list) and isinstance(part, int) and 0 <= part < len(node)
 
 
 def _is_tag(node: Any, part: str | int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,12 @@ def expanded(name: str) -> Path:
 
 def line_of(text: str, number: int) -> str:
     """Return a line of a text, by its number from 1."""
-    # TOML ends lines at newlines alone, `str.splitlines` at U+2028 and others too.
-    lines = text.split("\n")
+    lines = _lines(text)
     return lines[number - 1] if number <= len(lines) else ""
+
+
+@lru_cache(maxsize=2)
+def _lines(text: str) -> list[str]:
+    """Return the lines of a text, which all of its problems share: a line may be the whole text."""
+    # TOML ends lines at newlines alone, `str.splitlines` at U+2028 and others too.
+    return text.split("\n")

@@ -22,6 +22,8 @@ _STRING = re.compile(
     re.DOTALL,
 )
 _SCALAR = re.compile(r"[^,\]}#\n]*")
+_PLAIN = re.compile(r"[ \t\r\n]*+([^\s,#\[\]{}\"']++)[ \t\r\n]*+,")
+"""An element of an array that is a number, true or false, or a date, and its comma."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,11 @@ class Scanner:
         self.at += 1
         index = 0
         while True:
+            # An array may be numbers by the hundred thousand.
+            while plain := _PLAIN.match(self.text, self.at):
+                self.at = plain.end()
+                self.spans[(*path, index)] = Span(plain.start(1), plain.end(1), plain.end(1))
+                index += 1
             self._skip(_BLANK)
             if self.text[self.at] == "]":
                 break

@@ -41,13 +41,15 @@ def read(
         document = Document(Path(task))
         layers = _with_bases(document.path, ())
     for layer, tables in layers:
-        _unset(document, tables.pop("unset", []), _place(layer, "unset"))
+        if "unset" in tables:
+            _unset(document, tables.pop("unset"), _place(layer, "unset"))
         document.add(layer, tables)
 
     changes = overriding(overrides)
     # First what overrides unset, so that it does not matter where among them it stands.
     for change in changes:
-        _unset(document, change.tables.pop("unset", []), Place(change.label))
+        if "unset" in change.tables:
+            _unset(document, change.tables.pop("unset"), Place(change.label))
     for change in changes:
         if "extends" in change.tables:
             fact = "a base is named in the task file, not by an override"

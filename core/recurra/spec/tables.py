@@ -25,6 +25,10 @@ RESTART = 0.1
 """The chance that a lane begins a window afresh, where a task with carry does not say."""
 
 
+MOST_FILES, MOST_LAYERS = 100, 1024
+"""Local plugins, and layers of a stack, that a task may name."""
+
+
 class Table(BaseModel):
     """Base of the core's tables: strict, frozen, and closed to unknown keys."""
 
@@ -36,6 +40,7 @@ class Plugins(Table):
 
     files: list[FilePath] = Field(
         default=[],
+        max_length=MOST_FILES,
         description="Python files, or folders with an `__init__.py`, that offer components",
     )
 
