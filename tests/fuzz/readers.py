@@ -25,7 +25,7 @@ from safetensors.torch import load, load_file, save
 from fuzz import values
 from recurra.errors import RecurraError
 from recurra.generate import saved
-from recurra.runs import archive, bounded, bundles, files, headers
+from recurra.runs import archive, bundles, files, headers
 from recurra.runs.checkpoints import FORMAT, Checkpoints
 from recurra.runs.folder import RunFolder
 from recurra.runs.inspection import inspect
@@ -106,15 +106,13 @@ def _text(name: str) -> Callable[[bytes, Path], None]:
 
 
 def tensors(raw: bytes, folder: Path) -> None:
-    """Check a safetensors file by its header; one that passes is loaded, and both checks agree."""
+    """Check a safetensors file by its header; one that passes is loaded, and holds what it says."""
     path = _file(folder, raw, "x.safetensors")
     try:
-        bounded.check_tensors(path)
+        found = headers.of_file(path).tensors
     except ValueError:
         return
-    with suppress(ValueError):
-        found = headers.of_file(path).tensors
-        assert {tensor.name for tensor in found} == load_file(path).keys()
+    assert {tensor.name for tensor in found} == load_file(path).keys()
 
 
 def session(raw: bytes, folder: Path) -> None:

@@ -18,6 +18,7 @@ from recurra.errors import InputError
 from recurra.runs import archive, bundles, files, headers
 from recurra.runs.headers import Header
 from recurra.runs.records import HASHES, Hashes
+from recurra.spec.bounds import excess
 
 LARGEST = 16 << 20
 """Bytes of a file of JSON or TOML, at most."""
@@ -163,7 +164,10 @@ def _name(found: Inspected, content: bytes | None) -> str:
     if content is None:
         return ""
     try:
-        tables = tomllib.loads(content.decode("utf-8"))
+        text = content.decode("utf-8")
+        if beyond := excess(text):
+            raise ValueError(beyond.fact)
+        tables = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         found.faults.append(f"task.toml is no TOML: {str(error)[:200]}")
         return ""
