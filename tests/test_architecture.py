@@ -47,6 +47,8 @@ ROOMS = [
     "attribution",
     "job",
     "verifying",
+    "trials",
+    "comparing",
     "verbs",
     "testing",
     "scaffold",

@@ -37,7 +37,7 @@ FIRST = {
 }
 """What made the runs that the commands of a page take, in less time."""
 
-DEAR = {"README", "generating", "reproducibility", "targets"}
+DEAR = {"README", "comparing", "generating", "reproducibility", "targets"}
 """Pages whose commands take many seconds: they are run under `-m slow`."""
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pydantic import Field
 
     from recurra.cli.display import progress
+    from recurra.comparing.asking import compare
     from recurra.contracts.calendar import Calendar, CalendarWord, Fourier, FourierPeriod
     from recurra.contracts.cell import Cell
     from recurra.contracts.component import Component
@@ -137,6 +138,7 @@ _HOME = {
     "backtest": "recurra.verbs",
     "bundle": "recurra.verbs",
     "check": "recurra.verbs",
+    "compare": "recurra.comparing.asking",
     "load": "recurra.verbs",
     "reproduce": "recurra.verbs",
     "resume": "recurra.verbs",
@@ -206,6 +208,7 @@ __all__ = [
     "backtest",
     "bundle",
     "check",
+    "compare",
     "hookimpl",
     "lagged",
     "load",

@@ -20,6 +20,7 @@ from recurra.cli import (
     backtest_view,
     bundle_view,
     cache_view,
+    compare_view,
     reproduce_view,
     verify_view,
 )
@@ -269,6 +270,7 @@ def evaluate(
 
 
 app.command()(backtest_view.backtest)
+app.command()(compare_view.compare)
 app.command()(cache_view.cache)
 app.command()(bundle_view.bundle)
 app.command()(reproduce_view.reproduce)

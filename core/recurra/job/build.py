@@ -95,7 +95,7 @@ def build_network(
     # All that is drawn comes from one stream, so the order of the parts decides the weights.
     with seeded(task.seed, "init"):
         encoder = _encoder(resolved, size, names)
-        layers = _layers(resolved, encoder.output_size)
+        layers = layers_of(resolved, encoder.output_size)
         target = resolved.target
         pooled = target.pooling if target.scope == "sequence" else None
         loss = _loss(resolved, answers or size)
@@ -170,7 +170,7 @@ def _check_tied(resolved: Resolved, encoder: Encoder[Any], loss: Loss[Any]) -> N
     probe.shared(encoder, resolved.parts["encoder"].entry.qualified)
 
 
-def _layers(resolved: Resolved, width: int) -> list[Any]:
+def layers_of(resolved: Resolved, width: int) -> list[Any]:
     """Return the layers over an encoder of a width, each as wide as what lies below it gives."""
     layers: list[Any] = []
     for index, part in enumerate(resolved.cells):

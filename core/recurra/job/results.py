@@ -349,7 +349,7 @@ def _bands(expect: Expect, figures: Figures, generated: Any) -> Iterator[Band]:
         return _near(got, band, expect.within)
 
     metrics = figures["metrics"]
-    final = _final(figures)
+    final = final_metrics(figures)
     yield Band("loss_below", expect.loss_below, metrics.get("loss"), _below)
     yield Band("accuracy_above", expect.accuracy_above, metrics.get("accuracy"), _above)
     yield Band("mape_below", expect.mape_below, final.get("mape"), _below)
@@ -361,7 +361,7 @@ def _bands(expect: Expect, figures: Figures, generated: Any) -> Iterator[Band]:
     yield Band("forecast", expect.forecast, generated, near)
 
 
-def _final(figures: Figures) -> Metrics:
+def final_metrics(figures: Figures) -> Metrics:
     """Return the metrics that bands are about; of an error that a forecast has too, its own."""
     metrics = figures["metrics"]
     forecast = figures.get("forecast")

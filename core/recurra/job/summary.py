@@ -60,10 +60,10 @@ def summary(resolved: Resolved, data: Data) -> Report:
     optimizer = build_optimizer(resolved, network)
     preflight(resolved, data, network)
 
-    batch = _first_batch(data).to(network.device)
+    batch = first_batch(data).to(network.device)
     task = resolved.task
     with sized(resolved, network):
-        seconds, activations = _measure(network, batch, task.sequence.length)
+        seconds, activations = measure(network, batch, task.sequence.length)
 
     # An update is made of several batches, where gradients are accumulated.
     accumulate = task.training.accumulate
@@ -85,12 +85,13 @@ def summary(resolved: Resolved, data: Data) -> Report:
         parts=_parts(network, choices),
         parameters=_count(network),
         training=updates,
-        memory=_memory(network, optimizer, activations),
+        memory=memory(network, optimizer, activations),
         seconds_per_step=seconds * accumulate,
     )
 
 
-def _first_batch(data: Data) -> Batch | Whole:
+def first_batch(data: Data) -> Batch | Whole:
+    """Return the first batch of training."""
     batches: Iterator[Batch | Whole] = data.feed.epoch(0)
     return next(batches)
 
@@ -223,7 +224,7 @@ def _parts(network: Network, choices: list[Choice]) -> list[Part]:
     return [*parts, Part(name, _count(network.head))]
 
 
-def _measure(network: Network, batch: Batch | Whole, length: int) -> tuple[float, int]:
+def measure(network: Network, batch: Batch | Whole, length: int) -> tuple[float, int]:
     """Return the seconds of a step forward and back, and the bytes that the way back keeps."""
     weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
     sizes: dict[int, int] = {}
@@ -240,7 +241,7 @@ def _measure(network: Network, batch: Batch | Whole, length: int) -> tuple[float
     for trial in range(TRIALS):
         start = time.perf_counter()
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            loss = _loss(network, batch, length)
+            loss = loss_of(network, batch, length)
         torch.autograd.backward(loss)
         network.zero_grad(set_to_none=True)
         wait(network.device)
@@ -253,7 +254,7 @@ def _measure(network: Network, batch: Batch | Whole, length: int) -> tuple[float
     return best, sum(sizes.values())
 
 
-def _loss(network: Network, batch: Batch | Whole, length: int) -> Tensor:
+def loss_of(network: Network, batch: Batch | Whole, length: int) -> Tensor:
     """Return the mean loss of a batch."""
     if isinstance(batch, Whole):
         output = sequences.answers(network, batch.x, batch.steps, length)
@@ -265,7 +266,7 @@ def _loss(network: Network, batch: Batch | Whole, length: int) -> Tensor:
     return network.losses(hidden, batch.y, places, batch.ahead(), batch.counted()).mean()
 
 
-def _memory(network: Network, optimizer: torch.optim.Optimizer, activations: int) -> Memory:
+def memory(network: Network, optimizer: torch.optim.Optimizer, activations: int) -> Memory:
     """Return the bytes of training, as far as they can be told.
 
     An optimizer is taken to keep two tensors a weight; sgd one, or none without momentum.

@@ -1,0 +1,1 @@
+"""Many runs of related tasks, beside each other in processes, each finished once."""

@@ -1,0 +1,54 @@
+"""A process that makes one trial after another, as it is told on its stdin.
+
+It answers each with a line of JSON. When its stdin ends, whoever began it is gone, and so is it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+from typing import Any
+
+from recurra.errors import Interrupted, RecurraError
+from recurra.runs import files
+from recurra.train.interrupt import handled
+from recurra.trials.trial import Trial, made
+
+
+def main() -> None:
+    """Make trials until there is nobody to tell of them."""
+    # What a plugin prints is none of the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    orders: queue.Queue[dict[str, Any]] = queue.Queue()
+    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    with handled(lambda number, frame: os._exit(128 + number)):
+        while True:
+            answers.write(json.dumps(files.finite(_answer(orders.get()))) + "\n")
+            answers.flush()
+
+
+def _listen(orders: queue.Queue[dict[str, Any]]) -> None:
+    for line in sys.stdin:
+        orders.put(json.loads(line))
+    # Nobody waits for what is being trained: it goes on from its last checkpoint another time.
+    os._exit(0)
+
+
+def _answer(order: dict[str, Any]) -> dict[str, Any]:
+    """Return what came of a trial, or the error that is not its own."""
+    try:
+        return {"outcome": made(Trial(**order))}
+    except Interrupted as request:
+        os._exit(request.exit_code)
+    except RecurraError as error:
+        problems = [problem.record() for problem in error.problems]
+        return {"error": problems, "exit_code": error.exit_code}
+
+
+if __name__ == "__main__":
+    main()
