@@ -102,6 +102,7 @@ def test_every_example_is_one_that_is_tried() -> None:
         "python": r"# (\w+/)?\w+\.py\n|# (contract|options|error)\n|import recurra\n",
         "toml": r"schema = 1\n|# \w+\.toml\b|\[tool\.pytest|\[(source|target)\]\n",
         "sh": r"(pip install|recurra) ",
+        "text": r"torchrun |#!/bin/bash\n|error: |\$ ",
         "": r"hello_lstm: |error: |\$ recurra |runs/hello_lstm/1/\n|backtests/airline/1/\n|>a1 |"
         r"100 updates, left alone|differs: ",
     }

@@ -202,7 +202,7 @@ def test_kernels_made_in_threads_at_once_are_those_made_alone(monkeypatch):
     ]
     texts: dict[int, str] = {}
 
-    def library(text: str) -> Any:
+    def library(text: str, of: str) -> Any:
         texts[threading.get_ident()] = text
         raise Unbuildable("nothing is compiled here")
 

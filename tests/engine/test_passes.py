@@ -94,7 +94,7 @@ def test_a_dump_holds_every_pass_of_every_kernel(tmp_path, monkeypatch):
     sources = []
     library = fused.library
     monkeypatch.setattr(
-        fused, "library", lambda source: (sources.append(source), library(source))[1]
+        fused, "library", lambda source, of: (sources.append(source), library(source, of))[1]
     )
     assert fused.refusal(cell()) is None
     (folder,) = (tmp_path / "dump").iterdir()

@@ -265,7 +265,7 @@ def test_an_update_of_which_nothing_is_scored_is_none(
             # Of nothing there is no mean.
             assert (event.loss is None) == (not scored)
             if carry and trainer.progress.batch:
-                assert trainer.carried is not None
+                assert trainer.passes.carried is not None
         elif isinstance(event, Saved):
             assert _finite(event.checkpoint)
     assert 0 < made and trainer.progress.step == 12 and len(set(rates)) == 12
@@ -293,8 +293,8 @@ def test_a_carried_state_that_is_not_finite_is_not_saved(tmp_path: Path) -> None
     """It is told by its name, at its step."""
     trainer = trainer_of(tmp_path, EVEN, {"sequence.carry": True, "training.steps": 4})
     assert trainer._harmed() == ""
-    trainer.carried = trainer.network.initial_states(3)
-    for field in (each for state in trainer.carried for each in state):
+    states = trainer.passes.carried = trainer.network.initial_states(3)
+    for field in (each for state in states for each in state):
         field[0] = torch.inf
     with pytest.raises(RunError, match=r"the carried state 0\.h is not finite at step 0"):
         list(trainer._save())

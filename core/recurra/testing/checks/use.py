@@ -36,6 +36,7 @@ from recurra.contracts.loss import Loss
 from recurra.contracts.source import Piece
 from recurra.contracts.vocabulary import UnknownSymbol
 from recurra.engine import build
+from recurra.engine.eager import FEW
 from recurra.engine.paths import PATHS
 from recurra.engine.threads import using
 from recurra.errors import InputError
@@ -352,7 +353,8 @@ def default_type(subject: CellSubject) -> Measured:
         answers = []
         for usual in (torch.float32, torch.float64):
             cell = subject.cell(dtype=dtype)
-            x = subject.x(2, 5, dtype=dtype)
+            # So few that the engine leaves the threads as they are.
+            x = subject.x(2, FEW - 1, dtype=dtype)
             with _default(usual), torch.no_grad():
                 y, after = called(cell, x, subject.fresh(cell, x))
                 answers.append([y, *after])
