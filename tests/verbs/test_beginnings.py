@@ -77,7 +77,8 @@ def test_the_verdict_says_when_a_network_cannot_begin(
     """Figures far apart are said in words with what to do; those of nearly certain symbols and
     small gaps are not.
     """
-    monkeypatch.setattr(results, "cold_and_warm", lambda *args, world: ({"cold": cold, "warm": warm}, 64))
+    costs = {"cold": cold, "warm": warm}
+    monkeypatch.setattr(results, "cold_and_warm", lambda *args, world: (costs, 64))
     task = carried.task.model_copy(update={"sequence": Sequence(carry=True, restart=restart)})
     monkeypatch.setattr(carried, "task", task)
     verdict = carried.evaluate()["verdict"]
