@@ -30,6 +30,7 @@ ROOMS = [
     "randomness",
     "system",
     "cache",
+    "peers",
     "world",
     "engine",
     "contracts",

@@ -33,6 +33,7 @@ VARIABLES = {
     "RECURRA_PLUGINS": "",
     "RECURRA_PLUGINS_BLOCK": "",
     "RECURRA_PLUGINS_STRICT": "0 or 1",
+    "RECURRA_TIMEOUT": "",
 }
 """The variables that recurra reads, each with what it may be where not everything is."""
 

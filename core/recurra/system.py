@@ -217,16 +217,22 @@ def _owner(path: Path) -> tuple[int, str] | None:
 
 def _is_gone(pid: int) -> bool:
     """Tell whether a process has died, or does nothing because somebody has stopped it."""
+    return bool(fate(pid))
+
+
+def fate(pid: int) -> str:
+    """Return whether a process of this machine has `died` or is `stopped`, or ""."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return True
+        return "died"
     except OSError:
-        return False
+        return ""
     with suppress(OSError):
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        return state.rpartition(")")[2].split()[:1] in (["T"], ["Z"], ["X"])
-    return False
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        state = text.rpartition(")")[2].split()[:1]
+        return "stopped" if state == ["T"] else "died" if state in (["Z"], ["X"]) else ""
+    return ""
 
 
 def shared(handle: int) -> None:

@@ -15,8 +15,9 @@ from recurra.compatibility import check_compatibility
 from recurra.errors import InputError, Problem
 from recurra.generate import arguments
 from recurra.generate.levels import parsed
-from recurra.job import sharing
+from recurra.job import relaunch, sharing
 from recurra.job.again import go_on
+from recurra.job.agreement import agreed
 from recurra.job.backtest import Backtest
 from recurra.job.backtest import backtest as rolled
 from recurra.job.bundling import bundle as bundled
@@ -121,10 +122,16 @@ def run(
     """
     observer = watching(observer)
     changed = with_levels(arguments.overrides(overrides), levels)
-    resolved = resolve(arguments.task(task), changed, data=data)
+    here, launch = world(), relaunch.this_launch()
+    resolved = here.together(lambda: resolve(arguments.task(task), changed, data=data))
     check_bands(resolved, expect)
-    here, name = world(), resolved.task.name
+    agreed(resolved)
+    name = resolved.task.name
     place = here.alone(lambda: arguments.writable("runs", runs, name))
+    before = here.alone(lambda: relaunch.begun(Path(place) / name, resolved, launch))
+    if before is not None:
+        tell(observer, [f"{before} was begun by this launch of torchrun, and goes on"])
+        return resume(before, data=data, observer=observer, trust=trust, expect=expect)
     origin = _start(start, checkpoint, add_symbols, refit_scale, trust)
     if origin is not None:
         origin.check(resolved)
@@ -135,7 +142,8 @@ def run(
         execution = recorded_paths(recorded, resolved)
     ready = prepared(resolved, origin, execution)
     # What can be refused before training has been: from here on a run is written.
-    return ready.trained(here.alone(lambda: RunFolder.create(place, name)), observer)
+    folder = here.alone(lambda: relaunch.note(RunFolder.create(place, name), launch))
+    return ready.trained(folder, observer)
 
 
 def _start(
@@ -196,7 +204,7 @@ def resume(
     a file of it is damaged or was changed.
     """
     observer = watching(observer)
-    folder = RunFolder.open(arguments.path("run", path))
+    folder = world().together(lambda: RunFolder.open(arguments.path("run", path)))
     # What another process makes of the run meanwhile would not be what was read.
     with sharing.held(folder):
         folder.records.verify()
@@ -208,6 +216,7 @@ def resume(
             changes = replace(changes, step=arguments.whole("checkpoint", checkpoint))
         resolved = changes.asked
         check_bands(resolved, expect)
+        agreed(resolved)
         return go_on(folder, changes, observer)
 
 

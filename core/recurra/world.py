@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import wraps
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from recurra.errors import InputError, RecurraError, RunError
+from recurra.errors import InputError, Interrupted, Problem, RecurraError, RunError
+from recurra.peers import FAILED, LEFT, Peers, end_now, ended_by
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+ALONE = frozenset({"RC061", "RC070", "RC071"})
+"""What may go wrong in one process alone."""
 
 WAIT = timedelta(days=7)
 """How long the others wait for what the first does alone: reading data, evaluating."""
@@ -99,6 +106,11 @@ class World:
     def wait(self) -> None:
         """Wait for all processes."""
 
+    @contextmanager
+    def talking(self) -> Iterator[None]:
+        """Name who is gone, where a talk of torch's with the others fails meanwhile."""
+        yield
+
 
 class Processes(World):
     """Several processes, which talk through torch.distributed; what they say is on the CPU."""
@@ -119,7 +131,8 @@ class Processes(World):
         from torch import distributed
 
         sums = torch.tensor(numbers, dtype=torch.float64)
-        distributed.all_reduce(sums)
+        with self.talking():
+            distributed.all_reduce(sums)
         return tuple(sums.tolist())
 
     def any(self, flag: bool) -> bool:
@@ -131,7 +144,8 @@ class Processes(World):
         from torch import distributed
 
         values: list[Any] = [None] * self.size
-        distributed.all_gather_object(values, value, group=self.control)
+        with self.talking():
+            distributed.all_gather_object(values, value, group=self.control)
         return values
 
     def told(self, value: T) -> T:
@@ -141,7 +155,8 @@ class Processes(World):
 
         box = [value]
         cpu = torch.device("cpu")
-        distributed.broadcast_object_list(box, group=self.control, device=cpu)
+        with self.talking():
+            distributed.broadcast_object_list(box, group=self.control, device=cpu)
         return box[0]
 
     def alone(self, make: Callable[[], T]) -> T:
@@ -177,32 +192,49 @@ class Processes(World):
         """Wait for all processes."""
         self.told(None)
 
+    @contextmanager
+    def talking(self) -> Iterator[None]:
+        """Name who is gone, where a talk of torch's with the others fails meanwhile."""
+        try:
+            yield
+        except RuntimeError as error:
+            if _peers is None or not _of_talk(error):
+                raise
+            with _deaf():
+                cause = _peers.why()
+            raise cause from error
+
     def _fault(self, error: BaseException | None) -> Fault | None:
         """Return what the others are told of an error."""
         if error is None:
             return None
-        if isinstance(error, RecurraError):
-            return type(error), error.problems
-        fact = f"process {self.rank} of {self.size} failed with {type(error).__name__}: {error}"
-        return RunError, RunError.of("RC064", fact).problems
+        return ended_by(error, self.rank, self.size)
 
     def _raise(self, faults: list[Fault | None], own: BaseException | None) -> None:
         """Raise what went wrong, if anything did: the own error in the process whose it is."""
         failed = [rank for rank, fault in enumerate(faults) if fault is not None]
         if not failed:
             return
-        if own is not None and failed[0] == self.rank:
-            raise own
         fault = faults[failed[0]]
         assert fault is not None, "it has failed"
-        kind, problems = fault
+        kind, problems, code = fault
+        if failed[0] and len(faults) > 1:
+            # What the first has not met lies in the place of another.
+            who = f" (process {failed[0]} of {self.size})"
+            problems = [replace(each, fact=each.fact + who) for each in problems]
+        if own is not None and failed[0] == self.rank:
+            if failed[0] == 0 or not isinstance(own, RecurraError):
+                raise own
+            error = kind(problems)
+            error.exit_code = code
+            raise error from own
         error = kind(problems)
-        error.told = True
+        error.exit_code, error.told = code, True
         raise error
 
 
-Fault = tuple[type[RecurraError], Any]
-"""What processes tell each other of an error: its class and its problems."""
+Fault = tuple[type[RecurraError], Any, int]
+"""What processes tell each other of an error: its class, its problems and its exit code."""
 
 
 def share(count: int, rank: int, size: int) -> slice:
@@ -226,6 +258,10 @@ _joined: World | None = None
 """The processes that this one has joined: once, for as long as it lives."""
 _store: Any = None
 """What is known to all of them, whatever each of them does."""
+_peers: Peers | None = None
+"""What is heard of the others."""
+_advice: list[Callable[[], str]] = []
+"""What can be said of how to go on, where this work ends before its time."""
 
 
 def world() -> World:
@@ -270,14 +306,121 @@ def joined() -> Iterator[World]:
     if before is _ONE and launched() > 1:
         _joined = _joined or _join()
         _present = _joined
+    begins = before is _ONE and _present is not _ONE
+    if begins and _peers is not None:
+        _peers.begin()
     try:
         yield _present
-    except RecurraError as error:
-        if before is _ONE:
-            error.told = error.told or _told(str(error))
-        raise
+    except BaseException as error:
+        if not begins:
+            raise
+        with _deaf():
+            failed = _known(error)
+        if failed is error:
+            raise
+        raise failed from error
+    else:
+        if begins and _peers is not None:
+            _peers.say(LEFT)
     finally:
         _present = before
+        if before is _ONE:
+            _advice.clear()
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Hear no request to end meanwhile: this process is about to, once it has said why."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in map(int, (signal.SIGINT, signal.SIGTERM)):
+            before[number] = signal.signal(number, lambda *_: None)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _known(error: BaseException) -> BaseException:
+    """Tell the others how this process ends, and return what is to be raised here.
+
+    One that is asked to end since another has died says so.
+    """
+    if _peers is None:
+        if isinstance(error, RecurraError):
+            error.told = error.told or _told(str(error))
+        return error
+    asked = isinstance(error, KeyboardInterrupt | Interrupted)
+    if asked and (cause := _peers.fault()) is not None:
+        error = cause
+    elif isinstance(error, KeyboardInterrupt):
+        fact = f"process {_present.rank} of {_present.size} was asked to end, and so all end"
+        error = Interrupted.because(error, fact, "")
+    if isinstance(error, RecurraError):
+        error = advised(error)
+        _peers.say(FAILED, error)
+        lost = any(problem.code == "RC064" for problem in error.problems)
+        same = "lost" if lost else "asked" if isinstance(error, Interrupted) else str(error)
+        same = same.partition(" (process ")[0]
+        error.told = error.told or _told(same)
+    else:
+        _peers.say(FAILED, error)
+    return error
+
+
+@contextmanager
+def advising(advice: Callable[[], str]) -> Iterator[None]:
+    """Let whatever ends the work of several processes say how to go on with it."""
+    _advice.append(advice)
+    try:
+        yield
+    except RecurraError as error:
+        raise advised(_in_one(error)) from error.__cause__
+    _advice.remove(advice)
+
+
+def _in_one(error: RecurraError) -> RecurraError:
+    """Return an error that says of which of several processes it is, if it may be of one alone."""
+    own = {problem.code for problem in error.problems} <= ALONE
+    if _present is _ONE or not own or error.told or "(process " in str(error):
+        return error
+    who = f" (process {_present.rank} of {_present.size})"
+    return _changed(error, [replace(each, fact=each.fact + who) for each in error.problems])
+
+
+def _changed(error: RecurraError, problems: list[Problem]) -> RecurraError:
+    """Return an error with other problems."""
+    new = type(error)(problems)
+    new.exit_code, new.told, new.__cause__ = error.exit_code, error.told, error.__cause__
+    return new
+
+
+def advised(error: RecurraError) -> RecurraError:
+    """Return an error that says how to go on, where it does not yet."""
+    known = [text for advice in _advice if (text := advice())]
+    told = "; ".join(known)
+    said = "`recurra resume" in str(error) or told in str(error)
+    if _present is _ONE or not known or said or isinstance(error, InputError):
+        return error
+    problems = [
+        replace(each, cure=f"{each.cure}; {told}" if each.cure else told) for each in error.problems
+    ]
+    return _changed(error, problems)
+
+
+def _gone(error: RecurraError) -> None:
+    """End this process, which waits for one that is gone."""
+    said = error.told or _told("lost")
+    end_now("" if said else f"error: {advised(error)}", error.exit_code)
+
+
+def _of_talk(error: RuntimeError) -> bool:
+    """Tell whether an error is one of the processes' talk, and not of their work."""
+    from torch import distributed
+
+    signs = ("gloo", "NCCL", "ProcessGroup", "onnection")
+    return isinstance(error, distributed.DistError) or any(sign in str(error) for sign in signs)
 
 
 def jointly(call: Callable[P, T]) -> Callable[P, T]:
@@ -297,7 +440,8 @@ def _told(text: str) -> bool:
     if _store is None:
         return False
     try:
-        return bool(_store.add(f"recurra/{sha256(text.encode()).hexdigest()}", 1) > 1)
+        work = 0 if _peers is None else _peers.work
+        return bool(_store.add(f"told/{work}/{sha256(text.encode()).hexdigest()}", 1) > 1)
     except (RuntimeError, OSError):
         # Whoever holds what all know is gone.
         return False
@@ -316,18 +460,23 @@ def apart() -> Iterator[None]:
 
 def _join() -> World:
     """Meet the other processes. Raises `RunError` (RC064) where they do not come."""
-    global _store
+    global _store, _peers
     import torch
     from torch import distributed
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
     from torch.distributed.rendezvous import rendezvous
 
     try:
         if not distributed.is_initialized():
             with_cuda = torch.cuda.is_available() and distributed.is_nccl_available()
             kinds = "cpu:gloo,cuda:nccl" if with_cuda else "gloo"
-            _store, rank, size = next(iter(rendezvous("env://")))
+            store, rank, size = next(iter(rendezvous("env://")))
+            # The store outlives a restart, with all that was said before it.
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            _store = PrefixStore(f"recurra/{attempt}/{size}", store)
             distributed.init_process_group(kinds, store=_store, rank=rank, world_size=size)
             atexit.register(_leave)
+            _peers = Peers(_store, rank, size, _gone)
         return Processes(distributed.new_group(backend="gloo", timeout=WAIT))
     except (RuntimeError, ValueError) as error:
         fact = f"the {launched()} processes that were started together do not meet: {error}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -52,6 +54,7 @@ def report(error: RecurraError, as_json: bool) -> int:
 
     Of several processes one prints what all have met.
     """
+    _tell_launcher(error)
     if error.told:
         return error.exit_code
     sys.stdout.flush()  # what was printed before it stands before it
@@ -60,6 +63,16 @@ def report(error: RecurraError, as_json: bool) -> int:
     if as_json:
         _print_error(error.problems, error.exit_code)
     return error.exit_code
+
+
+def _tell_launcher(error: RecurraError) -> None:
+    """Leave for torchrun what it is to show of this process, where it asks for that."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if not path:
+        return
+    said = {"message": str(error), "extraInfo": {"timestamp": str(int(time.time()))}}
+    with suppress(OSError), open(path, "w", encoding="utf-8") as file:
+        json.dump({"message": said}, file)
 
 
 def misused(error: Any, as_json: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -14,7 +15,7 @@ from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder
 from recurra.spec.checking import dotted
 from recurra.spec.overrides import leaves
-from recurra.world import world
+from recurra.world import advising, world
 
 
 def agree_on(resolved: Resolved) -> None:
@@ -46,11 +47,12 @@ def shared_out(load: Callable[[], Data]) -> Data:
     data = here.in_turn(load)
     if here.size == 1:
         return data
-    first, *others = here.gathered(data.store.fingerprint)
-    odd = [str(rank) for rank, fingerprint in enumerate(others, 1) if fingerprint != first]
-    if odd:
-        fact = f"process {' and '.join(odd)} of {here.size} reads other data than the first"
-        raise RunError.of("RC064", fact, cure="give every machine the same files")
+    first, *others = here.gathered((data.store.fingerprint, platform.node()))
+    for rank, (fingerprint, host) in enumerate(others, 1):
+        if fingerprint != first[0]:
+            fact = f"process {rank} of {here.size} on {host} reads other data than the first on"
+            fact += f" {first[1]}: its fingerprint is {fingerprint[:12]}, and not {first[0][:12]}"
+            raise RunError.of("RC064", fact, cure="give every machine the same files")
     return data
 
 
@@ -66,6 +68,7 @@ def held(folder: RunFolder) -> Iterator[None]:
             stack.enter_context(folder.held())
 
         world().alone(hold)
+        stack.enter_context(advising(folder.going_on))
         yield
 
 

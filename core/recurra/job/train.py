@@ -343,6 +343,7 @@ def _interrupted(trainer: Trainer, folder: RunFolder) -> Interrupted:
     cure = f"`recurra resume {folder.path}` goes on from there"
     request = trainer.stop_asked
     number = request.number if isinstance(request, Request) else None
+    number = trainer.signal or number
     return Interrupted.by(number, fact, cure)
 
 

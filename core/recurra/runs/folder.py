@@ -51,6 +51,7 @@ class RunFolder:
     data.json           fingerprint and sizes of the data
     vocabulary.json     what the vocabulary learned
     calibration.json    the scores of a calibration, if any, made by the run calibration/1
+    launch.json         the launch of torchrun that began it, if one did
     hashes.json         a hash of each of the files above, see `recurra.runs.records`
     metrics.jsonl       one line for each record of training, validation and the final evaluation
     samples.txt         what was generated at each validation and at the end
@@ -98,7 +99,7 @@ class RunFolder:
         One that was ended before its first checkpoint is cleared away: it begins anew in its place.
         Raises `RunError` (RC052, RC053).
         """
-        for path in sorted(_numbered(home), key=_number, reverse=True):
+        for path in numbered(home):
             folder = cls(path)
             if folder.checkpoints.index():
                 return folder
@@ -165,6 +166,17 @@ class RunFolder:
         if step is None:
             return whole
         return f"{whole}, the last of step {step}: `recurra resume {self.path}` goes on"
+
+    def going_on(self) -> str:
+        """Say from where the run goes on, and how, to whoever is left of several processes."""
+        step = self._step()
+        if step is not None:
+            fact = f"the checkpoint of step {step} is whole"
+            return f"{fact}: `recurra resume {self.path}` goes on, in any number of processes"
+        if not self.path.exists():
+            fact = f"the first process has {self.path}"
+            return f"{fact}: there `recurra resume {self.path}` goes on from its last checkpoint"
+        return "nothing is saved of it yet: `recurra run` begins anew"
 
     @contextmanager
     def telling(self) -> Iterator[None]:
@@ -356,8 +368,13 @@ def _numbered(path: Path) -> list[Path]:
         return []
 
 
-def environment(**more: Any) -> dict[str, Any]:
-    """Return what the run ran on."""
+def numbered(home: Path) -> list[Path]:
+    """Return the runs of a task's folder, begun as they may be, the newest first."""
+    return sorted(_numbered(home), key=_number, reverse=True)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what every run is made with."""
     import numpy
     import torch
 
@@ -366,6 +383,15 @@ def environment(**more: Any) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "torch": str(torch.__version__),
         "numpy": numpy.__version__,
+    }
+
+
+def environment(**more: Any) -> dict[str, Any]:
+    """Return what the run ran on."""
+    import torch
+
+    return {
+        **versions(),
         "format": FORMAT,
         "platform": system.described(),
         "processor": platform.machine(),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from recurra.train.interrupt import REQUESTS
 from recurra.world import World
 
 
@@ -18,12 +19,14 @@ from recurra.world import World
 class Agreed:
     """What all processes know after the gradients of an update.
 
-    The loss of all; whether one of them was asked to stop; whether the first finds it time to save.
+    The loss of all; whether one of them was asked to stop, and by which signal, 0 where by none;
+    whether the first finds it time to save.
     """
 
     loss: float
     stop: bool
     late: bool
+    signal: int = 0
 
 
 class _Reached(torch.autograd.Function):
@@ -93,7 +96,8 @@ class Joint:
         for index, weight in enumerate(weights):
             hooked: Any = weight
             self.hooks.append(hooked.register_post_accumulate_grad_hook(noting(index)))
-        self.engine = DistributedDataParallel(_Engine(weights))
+        with world.talking():
+            self.engine = DistributedDataParallel(_Engine(weights))
         self.engine.register_comm_hook(None, lambda _, bucket: _summed(bucket))
         # It orders its buckets by what the first way back has met. Sums hang on that in their last
         # bit, so that way is one that is the same in every run, and in one that goes on.
@@ -125,13 +129,18 @@ class Joint:
             return
         if value is None:
             value = self.weights[0].new_zeros(())
-        torch.autograd.backward(self.engine(value))
+        with self.world.talking():
+            torch.autograd.backward(self.engine(value))
 
-    def agree(self, loss: float, stop: bool, late: bool) -> Agreed:
+    def agree(self, loss: float, stop: bool, late: bool, signal: int | None = None) -> Agreed:
         """Tell all processes of an update what happened in this one, in one message."""
         late = late and self.world.first
-        loss, stops, lates, *reached = self.world.total(loss, stop, late, *self.reached)
+        asks = [signal == number for number in REQUESTS]
+        said = self.world.total(loss, stop, late, *asks, *self.reached)
+        loss, stops, lates = said[:3]
+        asked, reached = said[3 : 3 + len(asks)], said[3 + len(asks) :]
         for weight, count in zip(self.weights, reached, strict=True):
             if not count:
                 weight.grad = None
-        return Agreed(loss, stops > 0, lates > 0)
+        heard = [number for number, count in zip(REQUESTS, asked, strict=True) if count]
+        return Agreed(loss, stops > 0, lates > 0, heard[0] if heard else 0)

@@ -80,6 +80,8 @@ class Trainer:
             self.feed = replace(self.feed, world=self.world)
         self.passes = Passes(self.network, self.feed, self.world)
         self.stopping_asked = self.late = False
+        # The signal that ends several processes, whichever of them has heard it.
+        self.signal = 0
         self.progress.total = total_steps(self.training, self.feed.batches)
         self.base_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         weights = self.network.parameters()
@@ -229,8 +231,9 @@ class Trainer:
     def _agreed(self, joint: Joint, losses: list[Tensor]) -> float:
         """Return the loss of all processes, and take note of what they decide together."""
         late = time.monotonic() - self.saved_at > EVERY
-        agreed = joint.agree(sum(map(float, losses)), self.stop_asked(), late)
-        self.stopping_asked, self.late = agreed.stop, agreed.late
+        number = getattr(self.stop_asked, "number", None)
+        agreed = joint.agree(sum(map(float, losses)), self.stop_asked(), late, number)
+        self.stopping_asked, self.late, self.signal = agreed.stop, agreed.late, agreed.signal
         return agreed.loss
 
     def _clear(self) -> None:
