@@ -73,7 +73,11 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 
 def apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    """Return by how much two states differ at most."""
+    """Return by how much two states differ at most, but for streams, which are those of a size."""
+    one, other = (
+        {name: tensor for name, tensor in state.items() if not name.startswith("random")}
+        for state in (one, other)
+    )
     assert one.keys() == other.keys()
     pairs = [(tensor.double(), other[name].double()) for name, tensor in one.items()]
     return max(float((a - b).abs().max()) for a, b in pairs if a.numel())
