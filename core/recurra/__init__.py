@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from recurra.engine.recurrence import Form, Native, State
     from recurra.errors import InputError, PluginError, RecurraError, Unsuited
     from recurra.generate.sampling import Sampling
+    from recurra.runs.differing import diff
+    from recurra.runs.listing import runs_in
     from recurra.train.ahead_rules import ahead_rules
     from recurra.train.baselines import ngram_rules
     from recurra.train.events import Observer
@@ -139,10 +141,12 @@ _HOME = {
     "bundle": "recurra.verbs",
     "check": "recurra.verbs",
     "compare": "recurra.comparing.asking",
+    "diff": "recurra.runs.differing",
     "load": "recurra.verbs",
     "reproduce": "recurra.verbs",
     "resume": "recurra.verbs",
     "run": "recurra.verbs",
+    "runs_in": "recurra.runs.listing",
     "verify": "recurra.verbs",
 }
 
@@ -209,6 +213,7 @@ __all__ = [
     "bundle",
     "check",
     "compare",
+    "diff",
     "hookimpl",
     "lagged",
     "load",
@@ -217,6 +222,7 @@ __all__ = [
     "reproduce",
     "resume",
     "run",
+    "runs_in",
     "series_rules",
     "verify",
 ]

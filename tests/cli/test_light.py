@@ -67,6 +67,14 @@ def test_inspecting_imports_no_torch(name: str, tmp_path: Path) -> None:
     assert "torch" not in heavy("inspect", str(run), cwd=tmp_path)
 
 
+def test_lists_and_differences_import_no_torch(tmp_path: Path) -> None:
+    """Runs are listed, and held against each other, by their files."""
+    runs = REPOSITORY / "tests" / "witnesses" / "runs"
+    assert "torch" not in heavy("runs", str(runs), cwd=tmp_path)
+    pair = (str(runs / name) for name in ("hello_lstm", "hello_gru"))
+    assert "torch" not in heavy("diff", *pair, cwd=tmp_path)
+
+
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], ["plugins", "list"]], ids=" ".join
 )

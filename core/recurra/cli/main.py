@@ -22,6 +22,7 @@ from recurra.cli import (
     cache_view,
     compare_view,
     reproduce_view,
+    runs_view,
     verify_view,
 )
 from recurra.cli.common import (
@@ -275,6 +276,8 @@ app.command()(cache_view.cache)
 app.command()(bundle_view.bundle)
 app.command()(reproduce_view.reproduce)
 app.command()(bundle_view.inspect)
+app.command()(runs_view.runs)
+app.command()(runs_view.diff)
 app.command()(verify_view.verify)
 
 

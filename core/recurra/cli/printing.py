@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleDimensions
 from rich.table import Table
 
 from recurra.cli.visible import visible
-from recurra.contracts.metric import Metrics
-from recurra.job.figures import ByScale, Column
+
+if TYPE_CHECKING:
+    from recurra.contracts.metric import Metrics
+    from recurra.job.figures import ByScale, Column
 
 NARROWEST = 80
 """Columns that a table takes at least: a narrow terminal wraps its lines, and cuts no figure."""

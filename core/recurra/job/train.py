@@ -14,7 +14,7 @@ from typing import Any
 
 from recurra.contracts.metric import Metrics
 from recurra.data.marks import Marked
-from recurra.errors import Interrupted, RunError
+from recurra.errors import Interrupted, RecurraError, RunError
 from recurra.generate import arguments
 from recurra.generate.foretold import Intervals
 from recurra.job import sharing
@@ -45,7 +45,8 @@ from recurra.train.events import (
 )
 from recurra.train.interrupt import Request, listening
 from recurra.train.loop import EarlyStopping, Trainer
-from recurra.train.metrics import free_figures
+from recurra.train.metrics import free_figures, known
+from recurra.train.spread import levels_of
 from recurra.world import world
 
 SAMPLE = 200
@@ -100,8 +101,24 @@ def train(
     Whoever calls this holds the folder (`RunFolder.held`). A run that goes on does so from its last
     checkpoint, with what changes in its task.
     """
-    with run.folder.telling():
+    with run.folder.telling(), noted(run.folder):
         return _to_the_end(run, data, observer, changes, until)
+
+
+@contextmanager
+def noted(folder: RunFolder) -> Iterator[None]:
+    """Keep in the folder why a run has failed, until it goes on; an interruption is no failure."""
+    first = world().first
+    if first:
+        folder.note_failure(None)
+    try:
+        yield
+    except Interrupted:
+        raise
+    except RecurraError as error:
+        if first:
+            folder.note_failure(error)
+        raise
 
 
 def _to_the_end(
@@ -178,10 +195,24 @@ def _told(
         "parameters": sum(weight.numel() for weight in network.parameters()),
         **measured,
         **outcome,
+        "better": _directions(run, data, {*measured["metrics"]}),
         "broken_bands": [problem.record() for problem in broken],
     }
     folder.write("result.json", result)
     return result
+
+
+def _directions(run: Run, data: Data, names: set[str]) -> dict[str, str | float]:
+    """Return of figures whether `higher` or `lower` is better, or the number that they are to be.
+
+    So who compares runs needs no code of theirs.
+    """
+    found = known(data.target, type(data.answers), levels_of(run.network.loss))
+    return {
+        name: figure.aim if figure.aim is not None else "higher" if figure.higher else "lower"
+        for name, figure in found.items()
+        if name in names
+    }
 
 
 def _trained(

@@ -16,8 +16,8 @@ from safetensors.numpy import load, save
 from recurra import system
 from recurra.errors import InputError
 from recurra.runs import files
-from recurra.runs.folder import LOCK, next_folder
-from recurra.runs.records import Hash, Model, damaged, reading
+from recurra.runs.folder import next_folder
+from recurra.runs.records import LOCK, Hash, Model, damaged, reading
 
 AGAIN = "run the backtest again"
 

@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +22,7 @@ from recurra.errors import Altered, InputError, RecurraError, warn
 from recurra.runs import files
 from recurra.runs.bounded import LINE
 from recurra.runs.checkpoints import Checkpoints
-from recurra.runs.records import FORMAT, Records, Written, reading
+from recurra.runs.records import FAILED, FORMAT, LEFT, LOCK, Records, Written, reading
 
 SAMPLE = re.compile(rb"^--- step (?P<step>\d{1,18})(?P<final>, final)?$", re.MULTILINE)
 """The line before each sample in samples.txt."""
@@ -30,15 +30,6 @@ SAMPLE = re.compile(rb"^--- step (?P<step>\d{1,18})(?P<final>, final)?$", re.MUL
 
 RECORDS = ("metrics.jsonl", "samples.txt")
 """The files that grow while a run is trained."""
-LEFT = ("checkpoints", "environment.json", "plugins.json", "data.json")
-"""What tells a run, damaged as it may be, from a folder in which somebody keeps a task."""
-
-
-LOCK = ".lock"
-"""The file by which a run is kept from other processes.
-
-It is none that is written anew: a lock stays with the old one.
-"""
 
 
 class RunFolder:
@@ -55,6 +46,7 @@ class RunFolder:
     hashes.json         a hash of each of the files above, see `recurra.runs.records`
     metrics.jsonl       one line for each record of training, validation and the final evaluation
     samples.txt         what was generated at each validation and at the end
+    failed.json         why the run has failed, if it has, until it goes on
     checkpoints/        see `recurra.runs.checkpoints`
     """
 
@@ -139,6 +131,17 @@ class RunFolder:
         """Append what was generated at a step, or in the end, to samples.txt."""
         heading = f"--- step {step}{', final' if final else ''}"
         files.append(self.path / "samples.txt", f"{heading}\n{text}\n", self._saved())
+
+    def note_failure(self, error: RecurraError | None) -> None:
+        """Keep why the run has failed, or forget it as it goes on; where nothing can be written,
+        nothing is.
+        """
+        with suppress(OSError, RecurraError):
+            if error is None:
+                (self.path / FAILED).unlink(missing_ok=True)
+                return
+            first = error.problems[0]
+            files.write_json(self.path / FAILED, {"code": first.code, "fact": first.fact})
 
     def settled(self) -> dict[str, Any]:
         """Bring the records to the disk, and return how long each is, and its hash.

@@ -26,6 +26,15 @@ CALIBRATION = "calibration.json"
 """The scores of a calibration, where there is one."""
 ORIGIN = "origin.json"
 """The run that this one starts from, and what was taken of it, where there is one."""
+LEFT = ("checkpoints", "environment.json", "plugins.json", "data.json")
+"""What tells a run, damaged as it may be, from a folder in which somebody keeps a task."""
+FAILED = "failed.json"
+"""Why a run has failed, while it has not gone on since."""
+LOCK = ".lock"
+"""The file by which a run is kept from other processes.
+
+It is none that is written anew: a lock stays with the old one.
+"""
 FORMAT = 2
 """Of a run folder, as environment.json says it: from 2 on there is a hashes.json."""
 
