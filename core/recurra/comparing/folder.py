@@ -11,8 +11,7 @@ from typing import Any
 from recurra import system
 from recurra.errors import InputError
 from recurra.runs import files
-from recurra.runs.folder import LOCK
-from recurra.runs.records import Model, reading
+from recurra.runs.records import LOCK, Model, reading
 from recurra.trials.journal import Journal
 
 RECORD = "plan.json"
