@@ -164,7 +164,7 @@ def test_torchrun_begins_again_and_the_run_goes_on(undisturbed: Any, tmp_path: P
         [*launch, "kill", "1", "middle", *COMMAND], cwd=folder, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "runs/t/1 was begun by this launch of torchrun, and goes on" in done.stderr
+    assert "runs/t/1 was begun by this launch of torchrun, and goes on" in done.stdout
     assert [path.name for path in (folder / "runs/t").iterdir()] == ["1"]
     own = weights(folder)
     assert all(torch.equal(tensor, own[name]) for name, tensor in undisturbed(2).items())
