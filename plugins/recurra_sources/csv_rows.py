@@ -109,7 +109,8 @@ def _one_by_one(numbered: _Lines, path: Path, form: Form) -> Iterator[tuple[int,
     reader = _reader(numbered, form)
     width = 0
     # Blank lines mean something only if a row follows: until then they wait.
-    blank: list[int] = []
+    blank: list[list[int]] = []
+    """Stretches of them, each by its first and its last: there may be millions."""
     while True:
         numbered.between = True
         try:
@@ -122,13 +123,16 @@ def _one_by_one(numbered: _Lines, path: Path, form: Form) -> Iterator[tuple[int,
         quoted = cells == [""]  # where nothing stands at all there is no cell
         spaces_alone = len(cells) == 1 and width != 1 and not cells[0].strip()
         if not cells or (spaces_alone and (width or not quoted)):
-            if width:
-                blank.append(numbered.first)
+            if width and blank and blank[-1][1] == numbered.first - 1:
+                blank[-1][1] += 1
+            elif width:
+                blank.append([numbered.first, numbered.first])
             continue
 
         width = width or len(cells)
-        for empty in blank:
-            yield empty, [""] if width == 1 else []
+        for begin, end in blank:
+            for empty in range(begin, end + 1):
+                yield empty, [""] if width == 1 else []
         blank.clear()
         yield numbered.first, cells
 

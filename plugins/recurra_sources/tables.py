@@ -295,6 +295,10 @@ class Csv(Written[CsvOptions]):
         return self.options.writing
 
 
+VALUES = 1 << 22
+"""Values of a line of JSON, at most: each takes many times its text in memory."""
+
+
 class JsonlOptions(WrittenOptions):
     """Options of jsonl."""
 
@@ -372,6 +376,9 @@ def _record(path: Path, number: int, line: str, replaced: Replaced | None) -> di
     Halves of surrogate pairs are `replaced`, where that is asked for. Raises `InputError` (RC042).
     """
     where = f"{readable(path)}:{number}"
+    if len(line) > VALUES and sum(map(line.count, ",[{")) > VALUES:
+        fact = f"{where} holds more than {VALUES:,} values"
+        raise InputError.of("RC042", fact, key="source.path", cure=ARRAY)
     try:
         # Without its end, so that an error there is in this line.
         pairs = _DECODER.decode(line.rstrip())
