@@ -177,6 +177,7 @@ def machines(folder: Path, steps: int) -> list[subprocess.Popen[bytes]]:
         own = place(folder / name)
         launch = ["ip", "netns", "exec", name, *TORCHRUN, "--nnodes", "2", "--nproc-per-node", "1"]
         launch += ["--rdzv-backend", "c10d", "--rdzv-id", "wired"]
+        launch += ["--rdzv-conf", f"is_host={int(index == 1)}"]
         launch += ["--rdzv-endpoint", "10.77.0.1:29400", "--local-addr", f"10.77.0.{index}"]
         launch += ["-m", "recurra", *COMMAND, "-o", f"training.steps={steps}"]
         with (own / "said").open("wb") as said:
