@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from recurra import system
 from recurra.errors import InputError, Interrupted, Problem, RecurraError, RunError
@@ -31,6 +31,7 @@ GRACE = 5.0
 SOON = 4.0
 """Seconds for which is looked for the one by whose fault a talk has failed."""
 
+T = TypeVar("T")
 WORKING, LEFT, FAILED = "works", "has left", "has failed"
 
 
@@ -93,8 +94,7 @@ class Peers:
         """Say how this process does, or how it ended."""
         self.state = state
         self.end = None if error is None else ended_by(error, self.rank, self.size)
-        with suppress(RuntimeError, OSError):
-            self._talk()
+        soon(self._talk)
 
     def close(self) -> None:
         """Say no more, and hear no more."""
@@ -168,8 +168,7 @@ class Peers:
         """Return how another process has ended, by its last word or the system's."""
         dead = self._dead()
         # It may have said why.
-        with suppress(RuntimeError, OSError):
-            self._listen()
+        soon(self._listen)
         return self._failed() or dead
 
     def _failed(self) -> RecurraError | None:
@@ -259,6 +258,23 @@ def patience() -> float:
         fact = f"{VARIABLE}={said!r} of the environment is no number of seconds from 1 to 1e6"
         raise InputError.of("RC080", fact, cure=f"unset it for {SILENCE:.0f}")
     return seconds
+
+
+def soon(talk: Callable[[], T]) -> T | None:
+    """Return what a talk with the store gives, or None where that fails or is out of reach.
+
+    A store on a machine that no wire leads to answers nothing, and refuses nothing.
+    """
+    given: list[T] = []
+
+    def work() -> None:
+        with suppress(RuntimeError, OSError):
+            given.append(talk())
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(SOON)
+    return given[0] if given else None
 
 
 def end_now(text: str, code: int) -> None:

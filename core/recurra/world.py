@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from recurra.errors import InputError, Interrupted, Problem, RecurraError, RunError
-from recurra.peers import FAILED, LEFT, Peers, end_now, ended_by
+from recurra.peers import FAILED, LEFT, Peers, end_now, ended_by, soon
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -439,12 +439,10 @@ def _told(text: str) -> bool:
     """Tell whether another process has said, or is about to say, the same."""
     if _store is None:
         return False
-    try:
-        work = 0 if _peers is None else _peers.work
-        return bool(_store.add(f"told/{work}/{sha256(text.encode()).hexdigest()}", 1) > 1)
-    except (RuntimeError, OSError):
-        # Whoever holds what all know is gone.
-        return False
+    work = 0 if _peers is None else _peers.work
+    key = f"told/{work}/{sha256(text.encode()).hexdigest()}"
+    # Whoever holds what all know may be gone, or out of reach.
+    return bool(soon(lambda: _store.add(key, 1) > 1))
 
 
 @contextmanager
