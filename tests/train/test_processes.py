@@ -255,7 +255,7 @@ class Lone(Joint):
         """Go back."""
         torch.autograd.backward(value)
 
-    def agree(self, loss: float, stop: bool, late: bool) -> Agreed:
+    def agree(self, loss: float, stop: bool, late: bool, signal: int | None = None) -> Agreed:
         """Agree with oneself."""
         return Agreed(loss, False, False)
 
