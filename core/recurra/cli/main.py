@@ -405,7 +405,9 @@ def _called(as_json: bool) -> int:
     except OutputLost:
         raise
     except RecurraError as error:
-        return report(error, as_json)
+        # torchrun asks those that are left to end, while they say who is lost.
+        with handled(at_once if os.environ.get("WORLD_SIZE", "1") == "1" else lambda *_: None):
+            return report(error, as_json)
     except _Misuse as error:
         return misused(error, as_json)
     except (Stopped, KeyboardInterrupt) as request:
