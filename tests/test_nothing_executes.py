@@ -32,6 +32,7 @@ LIBRARIES = {"CDLL", "PyDLL", "WinDLL", "LoadLibrary"}
 ALLOWED = {
     # What processes that were launched together have measured; it comes from no file.
     "recurra/train/merging.py": {"pickle"},
+    "recurra/peers.py": {"pickle"},
     # The cell itself is copied through memory, as a user may; nothing is read from a file.
     "recurra/testing/checks/cell/module.py": {"pickle"},
     # Text that was made in the line before, of operations that were recorded.

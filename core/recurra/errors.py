@@ -362,6 +362,25 @@ class Waiting(RecurraWarning, UserWarning):
     """Another process makes what this one needs, and is waited for."""
 
 
+def error_of(answer: dict[str, Any]) -> RecurraError:
+    """Return the error that another process has told of, as `--json` prints it."""
+    kinds: dict[int, type[RecurraError]] = {2: InputError, 3: PluginError}
+    problems = [
+        Problem(
+            told["code"],
+            told["fact"],
+            told["key"],
+            Place(told["file"], told["line"], told["column"]) if told["file"] else None,
+            got=told["got"],
+            allowed=told["allowed"],
+            nearest=told["nearest"],
+            cure=told["cure"],
+        )
+        for told in answer["error"]
+    ]
+    return kinds.get(answer["exit_code"], RunError)(problems)
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the known name closest to a misspelt one, or an empty string."""
     folded = {candidate.lower(): candidate for candidate in names}

@@ -377,7 +377,9 @@ def advising(advice: Callable[[], str]) -> Iterator[None]:
         yield
     except RecurraError as error:
         raise advised(_in_one(error)) from error.__cause__
-    _advice.remove(advice)
+    # A run in another thread that has ended takes all of it along.
+    if advice in _advice:
+        _advice.remove(advice)
 
 
 def _in_one(error: RecurraError) -> RecurraError:

@@ -13,12 +13,11 @@ import tomllib
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load, load_file, save
 
@@ -254,6 +253,9 @@ def _bundle() -> bytes:
 
 
 def _parquet() -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     out = io.BytesIO()
     pq.write_table(pa.table({"a": [1.5, None, 3.0], "b": ["x", "y", None]}), out)
     return out.getvalue()
@@ -285,11 +287,6 @@ READERS: dict[str, Reader] = {
         [ROWS],
         _lines,
     ),
-    "parquet": Reader(
-        _source(lambda p: Parquet(ParquetOptions(path=p, columns=["a"])), "a.parquet"),
-        [_parquet()],
-        _raw,
-    ),
     "text": Reader(_text("a.txt"), ["é\r\nx y\n\ufeff".encode(), "ab".encode("utf-16")], _lines),
     "packed": Reader(_text("a.txt.gz"), [_gz()], _raw),
     "tensors": Reader(tensors, [SOUND], _header),
@@ -299,6 +296,13 @@ READERS: dict[str, Reader] = {
     "bundle": Reader(bundle, [_bundle()], _packed),
     "inspect": Reader(inspected, [_bundle(), SOUND, TOML, b'{"sha256": {"a": ["b"]}}'], _raw),
 }
+
+if find_spec("pyarrow") is not None:
+    READERS["parquet"] = Reader(
+        _source(lambda p: Parquet(ParquetOptions(path=p, columns=["a"])), "a.parquet"),
+        [_parquet()],
+        _raw,
+    )
 
 
 def tried(name: str, raw: bytes) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from recurra.contracts.metric import Metrics
 from recurra.data.marks import Marked
-from recurra.errors import Interrupted, RecurraError, RunError
+from recurra.errors import Interrupted, RunError
 from recurra.generate import arguments
 from recurra.generate.foretold import Intervals
 from recurra.job import sharing
@@ -107,16 +107,16 @@ def train(
 
 @contextmanager
 def noted(folder: RunFolder) -> Iterator[None]:
-    """Keep in the folder why a run has failed, until it goes on; an interruption is no failure."""
+    """Keep in the folder why a run has failed, until it goes on.
+
+    An interruption is no failure, and neither is what is refused: wrong input, a damaged file.
+    """
     first = world().first
-    if first:
-        folder.note_failure(None)
     try:
         yield
-    except Interrupted:
-        raise
-    except RecurraError as error:
-        if first:
+    except RunError as error:
+        damaged = any(problem.code == "RC052" for problem in error.problems)
+        if first and not damaged:
             folder.note_failure(error)
         raise
 
@@ -260,6 +260,8 @@ def _trained(
         tell(observer, sharing.lines())
         if changes is not None:
             tell(observer, _take_up(trainer, changes))
+        if world().first:
+            folder.note_failure(None)
         run.steps_before = trainer.progress.step
         if until is not None:
             trainer.stop_asked = lambda: stop_asked() or trainer.progress.step >= until

@@ -392,10 +392,13 @@ class Checkpoints:
             state = files.read_json(folder / "state.json")
             if not isinstance(state, dict):
                 raise ValueError("state.json holds no state")
+            # By the manifest: what goes away meanwhile is missed, where a folder would be short.
+            manifest = Manifest.model_validate(files.read_json(folder / "manifest.json"))
             tensors = {}
-            for path in sorted(folder.glob("*.safetensors")):
-                headers.of_file(path)
-                tensors[path.stem] = load_file(path)
+            for path in sorted(folder / name for name in manifest.sha256):
+                if path.suffix == ".safetensors":
+                    headers.of_file(path)
+                    tensors[path.stem] = load_file(path)
         self._whole.add(step)
         return Checkpoint(step, tensors, state)
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from recurra.errors import InputError, Place, PluginError, Problem, RecurraError, RunError
+from recurra.errors import error_of
 from recurra.trials.journal import Outcome
 from recurra.trials.trial import Trial
 
@@ -55,7 +55,7 @@ class Worker:
                 raise InterruptedError
             if answer is not None:
                 if "error" in answer:
-                    raise raised(answer)
+                    raise error_of(answer)
                 outcome: Outcome = answer["outcome"]
                 return outcome
         said = self.log.read_bytes()[-LAST_WORDS:].decode("utf-8", "replace").strip()
@@ -180,22 +180,3 @@ class Pool:
                 made = Made(trial, None, error)
             if not self.over:
                 self.made.put(made)
-
-
-def raised(answer: dict[str, Any]) -> RecurraError:
-    """Return the error that another process tells of."""
-    kinds: dict[int, type[RecurraError]] = {2: InputError, 3: PluginError}
-    problems = [
-        Problem(
-            told["code"],
-            told["fact"],
-            told["key"],
-            Place(told["file"], told["line"], told["column"]) if told["file"] else None,
-            got=told["got"],
-            allowed=told["allowed"],
-            nearest=told["nearest"],
-            cure=told["cure"],
-        )
-        for told in answer["error"]
-    ]
-    return kinds.get(answer["exit_code"], RunError)(problems)

@@ -12,7 +12,7 @@ from typing import Any
 
 import tomli_w
 
-from recurra.errors import InputError, Place, PluginError, Problem, RecurraError, RunError
+from recurra.errors import InputError, RecurraError, RunError, error_of
 from recurra.runs import files
 from recurra.runs.comparing import Compared, compare
 from recurra.runs.folder import RunFolder, next_folder
@@ -203,21 +203,7 @@ def _saved(task: Path) -> int | None:
 def _error_of(life: Life) -> RecurraError:
     """Return the error that a process has ended with."""
     answer = life.answer()
-    kinds = {2: InputError, 3: PluginError}
     if "error" in answer:
-        problems = [
-            Problem(
-                told["code"],
-                told["fact"],
-                told["key"],
-                Place(told["file"], told["line"], told["column"]) if told["file"] else None,
-                got=told["got"],
-                allowed=told["allowed"],
-                nearest=told["nearest"],
-                cure=told["cure"],
-            )
-            for told in answer["error"]
-        ]
-        return kinds.get(answer["exit_code"], RunError)(problems)
+        return error_of(answer)
     fact = f"the process ended with exit code {life.code}: {life.last_words() or 'without a word'}"
     return RunError.of("RC065", fact, cure="run the task alone with `recurra run`, and mend that")
