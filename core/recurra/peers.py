@@ -82,8 +82,10 @@ class Peers:
         self.heard = {other: Heard(None, now) for other in range(size) if other != rank}
         self.reached = now
         self.over = threading.Event()
-        for work in (self._beat, self._watch):
-            threading.Thread(target=work, daemon=True).start()
+        works = (self._beat, self._watch)
+        self.threads = [threading.Thread(target=work, daemon=True) for work in works]
+        for thread in self.threads:
+            thread.start()
 
     def begin(self) -> None:
         """Say that this process works with the others, again if it has before."""
@@ -97,8 +99,14 @@ class Peers:
         soon(self._talk)
 
     def close(self) -> None:
-        """Say no more, and hear no more."""
+        """Say no more, and hear no more.
+
+        A thread that talks with the store while Python ends would end the process with SIGABRT, so
+        it is waited for; where the store answers nothing not for long.
+        """
         self.over.set()
+        for thread in self.threads:
+            thread.join(SOON)
 
     def _talk(self) -> None:
         with self.turn:

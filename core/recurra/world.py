@@ -36,7 +36,6 @@ WAIT = timedelta(days=7)
 ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What torchrun tells each process, which is all that is needed to join."""
 
-
 OF_ONE = {*ENVIRONMENT, "LOCAL_RANK", "LOCAL_WORLD_SIZE"}
 """What is said to one of several processes, and to nothing that it starts itself."""
 
@@ -477,6 +476,7 @@ def _join() -> World:
             distributed.init_process_group(kinds, store=_store, rank=rank, world_size=size)
             atexit.register(_leave)
             _peers = Peers(_store, rank, size, _gone)
+            atexit.register(_peers.close)
         return Processes(distributed.new_group(backend="gloo", timeout=WAIT))
     except (RuntimeError, ValueError) as error:
         fact = f"the {launched()} processes that were started together do not meet: {error}"

@@ -30,9 +30,6 @@ from recurra.world import World, share
 QUICK = ["everything", "labels", "answers", "missing", "decoder"]
 """Tasks that are trained by default; the others are slow ones."""
 
-pytestmark = pytest.mark.slow
-"""Launches of processes take long, and one that begins while much else does may fail."""
-
 
 class One(World):
     """One of several processes, seen by itself."""
