@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,7 +204,7 @@ def _world_of_modules(
 
 
 @pytest.fixture(autouse=True)
-def _own_world(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_world(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep a test to a cache and random numbers of its own, one thread, and installed plugins."""
     monkeypatch.setenv("RECURRA_CACHE", str(next(caches)))
     for name in ("RECURRA_PLUGINS", "RECURRA_PLUGINS_BLOCK", "RECURRA_PLUGINS_STRICT"):
@@ -213,6 +214,24 @@ def _own_world(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     torch.default_generator.manual_seed(0)  # torch.manual_seed would import torch's compiler
     np.random.seed(0)
     random.seed(0)
+
+    before = _ways()
+    yield
+    after = _ways()
+    _put_back(*before)
+    assert after == before, "a test leaves torch as it found it"
+
+
+def _ways() -> tuple[int, bool, torch.dtype]:
+    """Return in which ways torch computes, for all tests of a process."""
+    mode = torch.get_deterministic_debug_mode()
+    return mode, torch.is_grad_enabled(), torch.get_default_dtype()
+
+
+def _put_back(mode: Any, grad: bool, dtype: torch.dtype) -> None:
+    torch.set_deterministic_debug_mode(mode)
+    torch.set_grad_enabled(grad)
+    torch.set_default_dtype(dtype)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 
 import recurra.model.device
 import recurra.world
+from recurra.spec.tables import Device
 from recurra.world import Processes, World
 
 T = TypeVar("T")
@@ -150,7 +151,9 @@ def side_by_side(size: int, work: Callable[[World], T]) -> list[T]:
             failed[rank] = error
             table.end(rank, f"failed with {error!r}")
 
-    with pytest.MonkeyPatch.context() as patch:
+    # The settings are the process's, and what one thread found another may have set: whoever
+    # leaves last would put back no more than that.
+    with pytest.MonkeyPatch.context() as patch, recurra.model.device.arithmetic(Device()):
         # One runs at a time, also inside of what a thread would wait its turn for.
         patch.setattr(recurra.model.device, "_TURN", nullcontext())
         patch.setattr(recurra.world, "_present", _Present(own))
