@@ -32,6 +32,7 @@ ROOMS = [
     "cache",
     "peers",
     "world",
+    "drawing",
     "engine",
     "contracts",
     "catalog",
