@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
@@ -69,3 +73,16 @@ def _masked_step(cell: Recurrence, x_t: Tensor, state: State, live: Tensor) -> t
     y, stepped = cell.step(clean, state)
     y = torch.where(rows, y, torch.zeros_like(y))
     return y, select(live, stepped, state)
+
+
+@contextmanager
+def step_by_step(cells: Iterable[Any]) -> Iterator[None]:
+    """Let cells, each a `Cell`, take this path meanwhile, whatever path they have."""
+    before = [(cell, cell.path, cell.step_path) for cell in cells]
+    try:
+        for cell, _, _ in before:
+            cell.path, cell.step_path = "eager", ""
+        yield
+    finally:
+        for cell, path, step_path in before:
+            cell.path, cell.step_path = path, step_path

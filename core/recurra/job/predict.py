@@ -206,7 +206,7 @@ class Predictor:
         Raises `InputError` (RC042, RC043, RC080) for a sequence that cannot be read.
         """
         try:
-            x = self._read(sequence).x[None].to(self.network.device)
+            x = self.read(sequence).x[None].to(self.network.device)
         except InputError as error:
             raise of_row(error) from error.__cause__
         given: list[Tensor] = []
@@ -251,7 +251,7 @@ class Predictor:
         errors: dict[int, str] = {}
         for index, row in enumerate(rows):
             try:
-                sequence = self._read(row.elements, row.time)
+                sequence = self.read(row.elements, row.time)
                 self._check_reach(row, sequence)
                 if sequence.beside is not None and self.covariates is not None:
                     tables = getattr(row.elements, "tables", {})
@@ -272,7 +272,7 @@ class Predictor:
             for index in range(len(rows))
         ]
 
-    def _read(self, sequence: Any, time: Any = "") -> Read:
+    def read(self, sequence: Any, time: Any = "") -> Read:
         """Return a sequence as it is read, which may begin at a time.
 
         Raises `InputError` (RC042, RC043, RC080), or the one that stands in its place.

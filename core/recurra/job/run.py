@@ -39,6 +39,7 @@ from recurra.job.reopen import same_data, same_vocabulary
 from recurra.job.results import figures
 from recurra.job.scored import Asked, Scores, scoring_of
 from recurra.job.series import check_forecasts
+from recurra.job.tracing import Trace, trace_of
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
 from recurra.resolved import Resolved
@@ -168,6 +169,21 @@ class Run:
         """
         with blaming(self.resolved):
             return self.predictor().hidden(listed(sequence, self.covariates))
+
+    def trace(
+        self, sequence: Any, *, begin: int = 0, steps: int | None = None, lags: int = 256
+    ) -> Trace:
+        """Return what goes on inside while a sequence is read, as arrays: states, gates, gradients.
+
+        The sequence is as one of `predict`, and begins with a fresh state. Of a long one `steps`
+        are kept from the step `begin` on; those before are read. `layers`, the lowest first, have
+        the `output`, the `states` and the `gates` at each step, `[T, ...]`, by the names that the
+        cell's code has for them, and the `gradients` `[A, L]` at `origins` `[A]` by `lags` `[L]`,
+        up to so many steps back; with 0 none is taken. See `recurra.job.tracing.Trace`. Raises
+        `InputError` (RC042, RC043, RC080).
+        """
+        with blaming(self.resolved):
+            return trace_of(self, sequence, begin, steps, lags)
 
     def _data(self, given: Any = None) -> Data:
         """Return the data that the run was made from. Raises `InputError` (RC044) if it is not."""

@@ -7,8 +7,6 @@ steps, one symbol at a time: short texts are there before it is.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 
 from recurra.contracts.encoder import StatefulEncoder
 from recurra.engine.build import Unbuildable
+from recurra.engine.eager import step_by_step
 from recurra.engine.fused.record import Unsupported
 from recurra.engine.fused.step import LARGEST, Step
 from recurra.engine.isolated import isolated
@@ -204,21 +203,8 @@ def _compiled(network: Network, begin: Beginning) -> Step:
 
     width = encoder.size if begin == "rows" else encoder.output_size
     table = symbols if begin == "ids" else None
-    with _by_step(network):
+    with step_by_step(network.cells):
         return Step(through, weights, width, shapes, table)
-
-
-@contextmanager
-def _by_step(network: Network) -> Iterator[None]:
-    """Let every cell run step by step."""
-    paths = [(cell, cell.path, cell.step_path) for cell in network.cells]
-    try:
-        for cell in network.cells:
-            cell.path, cell.step_path = "eager", ""
-        yield
-    finally:
-        for cell, path, step_path in paths:
-            cell.path, cell.step_path = path, step_path
 
 
 def _fault(network: Network, kernel: Kernel, reads: torch.dtype) -> str | None:
@@ -239,7 +225,7 @@ def _fault(network: Network, kernel: Kernel, reads: torch.dtype) -> str | None:
         states: States | Packed = expected
         for _ in range(STEPS):
             x = _random_step(network, rows, reads, generator)
-            with _by_step(network):
+            with step_by_step(network.cells):
                 expected_output, expected = network(x.unsqueeze(1), expected)
             output, states = trial(network, x, states)
 
