@@ -126,8 +126,8 @@ def _bounds(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Bounds 
     """Return between which numbers an operation squashes, if it does."""
     if name not in CLAMPING:
         return SQUASHING.get(name)
-    low, high = [*args[1:], *CLAMPING[name][len(args) - 1 :]]
-    return CLAMPS.get((kwargs.get("min", low), kwargs.get("max", high)))
+    ends = [*args[1:], *CLAMPING[name][len(args) - 1 :]]
+    return CLAMPS.get((kwargs.get("min", ends[0]), kwargs.get("max", ends[1])))
 
 
 class Local(NamedTuple):
