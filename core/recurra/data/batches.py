@@ -99,7 +99,7 @@ class Batch(NamedTuple):
         further = self.coming.shape[1] - self.x.shape[1] if len(self.coming) else 0
         start = 0
         for rows, width in shapes:
-            own = self.some(slice(start, start + rows))
+            own = self if rows == len(self.x) else self.some(slice(start, start + rows))
             start += rows
             if width == self.x.shape[1]:
                 yield own

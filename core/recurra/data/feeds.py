@@ -99,15 +99,15 @@ class Windows:
         starts = range(0, len(steps), self.batch_size)
         batches = [range(len(steps))[start : start + self.batch_size] for start in starts]
         widths = [int(steps[rows.start : rows.stop].max()) for rows in batches]
-        own = [rows[self.world.part(len(rows))] for rows in batches]
         if self.world.size == 1:
-            every = self.reader.cut(*spans)
+            own, every = batches, self.reader.cut(*spans)
         elif self.reader.chosen is not None:
             # Which steps are scored may hang on all rows: of one batch, which is cut by itself.
             cut = self.reader.cut(*spans)
             yield cut.some(self.world.part(len(cut.x)))
             return
         else:
+            own = [rows[self.world.part(len(rows))] for rows in batches]
             chosen = np.concatenate([np.arange(rows.start, rows.stop) for rows in own])
             some = chosen if len(chosen) else slice(1)
             at, of, asked, until = (span[some] for span in spans)

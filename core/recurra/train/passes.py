@@ -45,11 +45,12 @@ class Passes:
         It is the batch of that `number` of an epoch, and maybe the `last` of the update. Returns
         its share of the mean loss over what is `scored`, still on the device.
         """
-        rows, first = self._place(number)
-        noise = self.network.noise
+        noise, first = self.network.noise, 0
         if noise is not None:
             noise.begin(*update)
-            if self.joint is not None:
+        if self.joint is not None:
+            rows, first = self._place(number)
+            if noise is not None:
                 noise.among(rows, first)
         if not len(batch.x):
             # Of a batch with fewer rows than processes this one has none.
