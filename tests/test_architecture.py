@@ -47,6 +47,7 @@ ROOMS = [
     "schema",
     "compatibility",
     "attribution",
+    "reporting",
     "job",
     "verifying",
     "trials",

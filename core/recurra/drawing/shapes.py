@@ -102,8 +102,13 @@ def _band(x: Numbers, low: Numbers, high: Numbers, color: str) -> Markup:
 
 def _bars(mark: Bars, marks: Sequence[Mark], frame: Frame) -> Markup:
     """Return bars; those of several marks at one place stand beside each other."""
-    together = [other for other in marks if isinstance(other, Bars)]
     at, values = mark.points()
+    places = set(at.tolist())
+    together = [
+        other
+        for other in marks
+        if isinstance(other, Bars) and not places.isdisjoint(other.points()[0].tolist())
+    ]
     thick = 0.76 / len(together)
     first = at - 0.38 + thick * next(n for n, other in enumerate(together) if other is mark)
     zero, parts = np.zeros(len(at)), []

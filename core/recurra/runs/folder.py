@@ -203,16 +203,20 @@ class RunFolder:
             return None
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the records of metrics.jsonl.
+        """Return the records of metrics.jsonl, as `each_record` gives them."""
+        return list(self.each_record())
+
+    def each_record(self) -> Iterator[dict[str, Any]]:
+        """Give the records of metrics.jsonl, however many they are.
 
         A line that is none, such as one that was cut off, is left out. Raises `RunError` (RC052) if
         the file cannot be read at all.
         """
         path = self.path / "metrics.jsonl"
         if not os.path.lexists(path):
-            return []
+            return
         with reading(path):
-            return list(_records(_lines(path)))
+            yield from _records(_lines(path))
 
     def rewind(
         self,

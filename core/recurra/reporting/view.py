@@ -1,0 +1,146 @@
+"""A run as pictures are made of it: what its folder tells, and the run itself where that opens.
+
+What of it is damaged or not there leaves out the pictures that need it, and no others.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from recurra.errors import RecurraError
+from recurra.runs import bounded, files, listing
+from recurra.runs.folder import RunFolder
+
+LARGEST = 1 << 24
+"""Bytes of a task, and of samples that are read."""
+
+
+class Left(Exception):
+    """A picture that does not apply to a run, with the reason, a clause without a stop."""
+
+
+class View:
+    """What pictures are made of: the files of a run, and the opened run."""
+
+    def __init__(self, folder: RunFolder, opening: Callable[[], Any]) -> None:
+        """Take the folder of a run, and what opens it as a `Run`."""
+        self.folder, self.path = folder, folder.path
+        self._opening = opening
+        self._fault: Left | None = None
+
+    @cached_property
+    def row(self) -> dict[str, Any]:
+        """What a list of runs tells of it, see `recurra.runs_in`."""
+        return listing.described(self.path)
+
+    @property
+    def state(self) -> str:
+        """How it stands: one of `recurra.runs.listing.STATES`."""
+        return str(self.row["state"])
+
+    @cached_property
+    def task(self) -> dict[str, Any]:
+        """The resolved task as tables; empty where it cannot be read."""
+        try:
+            return tomllib.loads(self.task_text)
+        except (ValueError, RecursionError):
+            return {}
+
+    @cached_property
+    def task_text(self) -> str:
+        """The resolved task as it is written, empty where it cannot be read."""
+        return self._text("task.toml").decode("utf-8", "replace")
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """What result.json holds; empty of a run that is not finished."""
+        return self.json("result.json")
+
+    def json(self, name: str) -> dict[str, Any]:
+        """Return what a file of the run holds, an object; empty where there is none."""
+        try:
+            content = bounded.whole(self.path / name)
+            bounded.check_json(content)
+            said = files.parsed(content)
+        except (OSError, ValueError, RecursionError, MemoryError):
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Give the records of training, validation and evaluation, one after the other.
+
+        Raises `RunError` (RC052).
+        """
+        return self.folder.each_record()
+
+    @property
+    def name(self) -> str:
+        """The name of its task, else of its folder."""
+        return str(self.task.get("name") or self.path.name)
+
+    @property
+    def held_out(self) -> str:
+        """The split that the result was measured on; "train" where nothing was held out."""
+        return str(self.result.get("split") or "train")
+
+    @property
+    def run(self) -> Any:
+        """The run, opened with its best weights when it is first asked for.
+
+        Raises `Left` where that cannot be: it failed before its first checkpoint, or a plugin of it
+        is gone.
+        """
+        return self._run
+
+    @cached_property
+    def _run(self) -> Any:
+        if self._fault is not None:
+            raise self._fault
+        try:
+            return self._opening()
+        except RecurraError as error:
+            self._fault = Left(f"the run cannot be opened: {reason(error)}")
+            raise self._fault from error
+
+    def data(self) -> Any:
+        """Return the data that the run was made from. Raises `Left` where it is gone or changed."""
+        return self._data
+
+    @cached_property
+    def _data(self) -> Any:
+        run = self.run
+        try:
+            return run.data(run.resolved)
+        except RecurraError as error:
+            raise Left(f"the data of the run cannot be read: {reason(error)}") from error
+
+    def samples(self, most: int = LARGEST) -> str:
+        """Return the end of what was generated in training, in no more than so many bytes."""
+        return self._text("samples.txt", most).decode("utf-8", "replace")
+
+    def _text(self, name: str, most: int = LARGEST) -> bytes:
+        try:
+            with (self.path / name).open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(size - most, 0))
+                return file.read(most)
+        except OSError:
+            return b""
+
+
+def reason(error: RecurraError) -> str:
+    """Return what is wrong in a clause."""
+    return error.problems[0].fact.rstrip(".") if error.problems else str(error)
+
+
+def view(path: str | Path, opening: Callable[[], Any]) -> View:
+    """Return the view of a run's folder, or of the newest run of a task's.
+
+    Raises `InputError` (RC051) for what is no run.
+    """
+    return View(RunFolder.open(path), opening)
