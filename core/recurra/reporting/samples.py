@@ -18,7 +18,7 @@ def picture(view: View) -> Picture:
     """Return some of the samples of a run, from the first to the last. Raises `Left` for none."""
     found = parsed(view.samples())
     if not found:
-        raise Left("nothing was generated in training: its target generates nothing, or no step")
+        raise Left("nothing was generated in training")
     places = sorted({round(n) for n in np.linspace(0, len(found) - 1, MOST)})
     shown = [found[n] for n in places]
     said = f"{len(shown)} of {len(found):,} samples. " if len(shown) < len(found) else ""
@@ -36,7 +36,7 @@ def parsed(text: str) -> list[tuple[str, str]]:
     """Return the samples of samples.txt, each with its step, in their order."""
     content = text.encode("utf-8", "replace")
     marks = [*SAMPLE.finditer(content)]
-    ends = [mark.start() for mark in marks[1:]] + [len(content)]
+    ends = [mark.start() for mark in marks[1:]] + [len(content)] * bool(marks)
     found = []
     for mark, end in zip(marks, ends, strict=True):
         inner = content[mark.end() + 1 : end].decode("utf-8", "replace").removesuffix("\n")
