@@ -76,6 +76,20 @@ def evaluate(
     return tally
 
 
+def evaluate_spans(
+    network: Network,
+    reader: Reader,
+    spans: Spans,
+    tally: Tally,
+    *,
+    rows: int = 64,
+    window: int = 0,
+    at_once: bool = False,
+) -> Tally:
+    """Return what is measured of segments, as `evaluate` does of those of a split."""
+    return _tally(network, reader, spans, tally, (rows, window), ALONE, at_once)
+
+
 def complete(
     network: Network,
     store: Store,
