@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurra.comparing.comparison import Comparison, completed
 from recurra.comparing.finished import finished
 from recurra.comparing.folder import CompareFolder, Direction, Plan, PlannedVariant
+from recurra.comparing.pictured import pictures
 from recurra.drawing import Bars, Line, Picture, Plot, Points, Table
 from recurra.errors import InputError, RunError
-from recurra.reporting.comparison import pictures
 
 SPELL = '</script><script>alert("x")</script>&<b>'
 Values = dict[str, list[float | None]]
@@ -241,6 +241,7 @@ def test_rates_are_drawn_where_they_were_tried(drawn: Callable[..., dict[str, Pi
     failing=st.sampled_from([0.0, 0.3]),
     alike=st.booleans(),
 )
+@settings(max_examples=10)
 def test_any_comparison_makes_pictures(
     count: int,
     seeds: int,

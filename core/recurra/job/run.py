@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -393,6 +394,13 @@ class Run:
         Raises `InputError` (RC080).
         """
         return predictor_of(self, horizon, skip_bad, stamped)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Compute with the threads and the determinism of the run, and say whose a fault is."""
+        with blaming(self.resolved), arithmetic(self.task.device):
+            with sized(self.resolved, self.network):
+                yield
 
     def timeline(self) -> Timeline | None:
         """Return how time stamps go on in the data of the run, where it has such.

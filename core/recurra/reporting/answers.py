@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from recurra.drawing import Axis, Bars, Column, Line, Picture, Piece, Plot, Points, Table, Tagged
-from recurra.job.rereading import answerable, batches, surprises
 from recurra.model import sequences
 from recurra.reporting import classes, forecasts
-from recurra.reporting.asking import computing, split_of
 from recurra.reporting.reading import most_wrong
+from recurra.reporting.rereading import answerable, batches, surprises
 from recurra.reporting.view import Left, View
 from recurra.reporting.written import shortened, table, tables
 
@@ -165,14 +164,14 @@ def answered(view: View) -> tuple[Any, Any, int]:
     Raises `Left` where answers are none to whole sequences, or classes.
     """
     data, run = view.data(), view.run
-    split = data.splits[split_of(view)]
+    split = data.splits[view.split]
     if not split.whole or data.answer_elements.by_class:
         raise Left("its answers are no numbers of whole sequences")
     rows, total = answerable(data, split.scored())
     if not len(rows):
         raise Left(f"nothing is scored in the {view.held_out} split")
     came, said = [], []
-    with computing(run):
+    with run.computing():
         for batch in batches(data, run.network, rows):
             output = sequences.read(run.network, batch.x, batch.steps)
             said.append(run.network.loss.point(output).double().cpu().numpy())
@@ -215,8 +214,8 @@ def surprise(view: View) -> Picture:
     data, run = view.data(), view.run
     if not data.target.generates or not data.elements.beside:
         raise Left("it goes on with no text")
-    with computing(run):
-        found = surprises(data, run.network, split_of(view), SURPRISED)
+    with run.computing():
+        found = surprises(data, run.network, view.split, SURPRISED)
     if found is None:
         raise Left(f"nothing is scored in the {view.held_out} split")
     pieces = [

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurra.drawing import Axis, Bars, Column, HeatMap, Line, Picture, Plot, Points, Table
-from recurra.job.rereading import Chances, tallied
-from recurra.reporting.asking import computing, split_of
 from recurra.reporting.reading import most_wrong
+from recurra.reporting.rereading import Chances, tallied
 from recurra.reporting.view import Left, View
 from recurra.reporting.written import shortened, table
 
@@ -145,8 +144,8 @@ def chances(view: View) -> Picture:
     """Return how often the likeliest answer was right, by the chance that it was given."""
     run, data = view.run, view.data()
     sums = Chances(data)
-    with computing(run):
-        count, total = tallied(data, run.network, split_of(view), sums)
+    with run.computing():
+        count, total = tallied(data, run.network, view.split, sums)
     some = sums.count > 0
     if not some.any():
         raise Left(f"nothing is scored in the {view.held_out} split")

@@ -11,9 +11,6 @@ import numpy as np
 from recurra.drawing import Axis, Band, Column, Line, Mark, Picture, Plot, Points, Rule
 from recurra.generate.foretold import Foretold, foretold
 from recurra.generate.levels import text
-from recurra.job.data import Data
-from recurra.job.forecasts import Begun, history_and_future
-from recurra.reporting.asking import computing, split_of
 from recurra.reporting.view import Left, View
 from recurra.reporting.written import Floats, number, numbers, shortened, steps, table, tables
 
@@ -150,12 +147,12 @@ def _foretold(view: View, made: Mapping[str, Any]) -> tuple[list[Fan], str]:
     """Return the forecasts of some series made again, with what precedes them, and a note."""
     data, run = view.data(), view.run
     horizon = int(number(made.get("steps")))
-    begun, total = history_and_future(data, split_of(view), horizon)
+    begun, total = data.elements.begun(data, view.split, horizon)
     if not begun:
         return [], ""
     chosen = _chosen(made, begun)
     levels = [number(level) for level in made.get("levels") or []]
-    with computing(run):
+    with run.computing():
         intervals = run.intervals(levels) if levels else None
         told = list(
             foretold(
@@ -177,7 +174,7 @@ def _foretold(view: View, made: Mapping[str, Any]) -> tuple[list[Fan], str]:
     return fans, note
 
 
-def _chosen(made: Mapping[str, Any], begun: list[Begun]) -> list[tuple[Begun, str]]:
+def _chosen(made: Mapping[str, Any], begun: list[Any]) -> list[tuple[Any, str]]:
     """Return some series with what is said of them: of the least error, and up to the greatest."""
     errors: dict[str, float] = {}
     rows = list(tables(made.get("by_series")))
@@ -200,9 +197,9 @@ def _metrics(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _of_series(
-    data: Data,
+    data: Any,
     made: Mapping[str, Any],
-    each: Begun,
+    each: Any,
     what: str,
     ahead: Foretold,
     levels: Sequence[float],

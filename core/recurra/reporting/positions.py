@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recurra.drawing import Axis, Column, Line, Mark, Picture, Plot, Points, Rule
-from recurra.job.stages import Staged, staged
-from recurra.reporting.asking import computing, split_of
+from recurra.reporting.stages import Staged, staged
 from recurra.reporting.view import Left, View
 
 POINTS = 40
@@ -18,8 +17,8 @@ BESIDE = ("accuracy", "loss")
 def position(view: View) -> Picture:
     """Return the figure that is judged by how much of a sequence was read, and another beside."""
     run, data = view.run, view.data()
-    with computing(run):
-        made = staged(data, run.network, split_of(view))
+    with run.computing():
+        made = staged(data, run.network, view.split)
     if made is None:
         raise Left(f"nothing is scored in the {view.held_out} split")
     if len(made.stages) == 1:

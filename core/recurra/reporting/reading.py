@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from recurra.drawing import Axis, Line, Plot, Table
-from recurra.job.data import Data
 from recurra.reporting.view import Left, View
 from recurra.reporting.written import number, numbers, shortened, tables
 
@@ -26,7 +25,7 @@ def most_wrong(view: View) -> Iterator[Table | Plot]:
     if not wrong:
         return
     try:
-        data: Data | None = view.data()
+        data: Any = view.data()
     except Left:
         data = None
     read = [None if data is None else _row(data, each) for each in wrong]
@@ -60,7 +59,7 @@ def told(answer: Any) -> Any:
     return shortened(answer, 80) if isinstance(answer, str) else answer
 
 
-def _row(data: Data, wrong: Any) -> int | None:
+def _row(data: Any, wrong: Any) -> int | None:
     """Return the place of a sequence in the data, if it has one."""
     place = wrong.get("sequence")
     if not isinstance(place, int) or not 1 <= place <= len(data.store.starts):
@@ -68,14 +67,14 @@ def _row(data: Data, wrong: Any) -> int | None:
     return place - 1
 
 
-def text_of(data: Data, row: int) -> str:
+def text_of(data: Any, row: int) -> str:
     """Return the beginning of a sequence as a text, where it is one."""
     begin, end = int(data.store.starts[row]), int(data.store.ends[row])
     values = data.store.spans(np.array([begin]), min(end - begin, CHARACTERS))[0]
     return shortened(data.elements.readable(data.vocabulary, values), CHARACTERS)
 
 
-def lines_of(data: Data, row: int, title: str) -> Plot:
+def lines_of(data: Any, row: int, title: str) -> Plot:
     """Return the beginning of a sequence of numbers as lines, one a column."""
     begin, end = int(data.store.starts[row]), int(data.store.ends[row])
     values = data.store.spans(np.array([begin]), min(end - begin, STEPS))[0]

@@ -40,6 +40,15 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("figures", "Figures beside the baselines", "recurra.reporting.figures:picture"),
     Subject("curves", "Training", "recurra.reporting.curves:picture"),
     Subject("samples", "Samples by step", "recurra.reporting.samples:picture"),
+    Subject("confusion", "Which classes are confused", "recurra.reporting.classes:confusion"),
+    Subject("tags", "A sequence, tag by tag", "recurra.reporting.answers:tags"),
+    Subject("completions", "What it answers to prompts", "recurra.reporting.answers:completions"),
+    Subject("values", "Numbers answered", "recurra.reporting.answers:values"),
+    Subject("forecast", "Forecasts beside what came", "recurra.reporting.forecasts:forecast"),
+    Subject("horizon", "How far ahead it can see", "recurra.reporting.forecasts:horizon"),
+    Subject("calibration", "Whether chances hold", "recurra.reporting.answers:calibration"),
+    Subject("position", "By what it has read", "recurra.reporting.positions:position"),
+    Subject("surprise", "Where it is surprised", "recurra.reporting.answers:surprise"),
 )
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from recurra.data.splits import PARTS, SplitName
 from recurra.errors import RecurraError
 from recurra.runs import bounded, files, listing
 from recurra.runs.folder import RunFolder
@@ -87,6 +88,14 @@ class View:
     def held_out(self) -> str:
         """The split that the result was measured on; "train" where nothing was held out."""
         return str(self.result.get("split") or "train")
+
+    @property
+    def split(self) -> SplitName:
+        """The same as the name of a split. Raises `Left` where it is none."""
+        for name in PARTS:
+            if name == self.held_out:
+                return name
+        raise Left("its figures name no split")
 
     @property
     def run(self) -> Any:

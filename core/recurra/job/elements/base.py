@@ -32,7 +32,7 @@ from recurra.train.metrics import Tally
 
 if TYPE_CHECKING:
     from recurra.job.data import Data
-    from recurra.job.forecasts import Foreseen
+    from recurra.job.forecasts import Begun, Foreseen
 
 Counts = tuple[list[str], NDArray[np.int64]]
 """The names of answers that are symbols, and how often each comes in training."""
@@ -223,6 +223,10 @@ class Elements(Protocol):
         Of several processes each makes its share, and has all.
         """
         return None
+
+    def begun(self, data: Data, name: SplitName, horizon: int) -> tuple[list[Begun], int]:
+        """Return some series of a split up to where forecasts begin, out of how many."""
+        return [], 0
 
     def judged(
         self,

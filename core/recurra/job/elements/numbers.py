@@ -25,7 +25,7 @@ from recurra.generate.session import Session
 from recurra.job import forecasts, lacking, scan
 from recurra.job.answers import Answer
 from recurra.job.figures import Measured, SplitFigures
-from recurra.job.forecasts import Foreseen
+from recurra.job.forecasts import Begun, Foreseen
 from recurra.job.report import NumberVocabulary, Quantified
 from recurra.model.network import Network
 from recurra.resolved import Resolved
@@ -205,6 +205,10 @@ class Numbers(Elements):
             return None
         horizon = task.generation.length
         return forecasts.foreseen(data, network, name, horizon, intervals=intervals)
+
+    def begun(self, data: Data, name: SplitName, horizon: int) -> tuple[list[Begun], int]:
+        """Return the series that figures are made of."""
+        return forecasts.history_and_future(data, name, horizon)
 
     def judged(
         self,

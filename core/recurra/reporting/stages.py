@@ -15,12 +15,11 @@ from recurra.contracts.metric import LOSS, Figure, Metrics
 from recurra.data.marks import Marked
 from recurra.data.splits import SplitName, sampled
 from recurra.data.store import Ints
-from recurra.job import rereading
-from recurra.job.data import Data
-from recurra.job.rereading import MOST
 from recurra.model import sequences
 from recurra.model.network import Network
 from recurra.model.scoring import Scoring
+from recurra.reporting import rereading
+from recurra.reporting.rereading import MOST
 from recurra.train.evaluate import Completed, complete, evaluate_spans
 from recurra.train.metrics import Tally, known
 from recurra.train.spread import levels_of
@@ -69,7 +68,7 @@ class Staged(NamedTuple):
         return any(stage.last - stage.first >= SINGLE for stage in self.stages)
 
 
-def staged(data: Data, network: Network, name: SplitName) -> Staged | None:
+def staged(data: Any, network: Network, name: SplitName) -> Staged | None:
     """Return the figures of some sequences of a split by how much of each was read.
 
     Where each step is answered, by the steps read up to it from a fresh state; where a sequence is
@@ -82,7 +81,7 @@ def staged(data: Data, network: Network, name: SplitName) -> Staged | None:
 class _ByStep(Tally):
     """Sums of answers by the steps that were read from the start of a stretch up to each."""
 
-    def __init__(self, data: Data, name: SplitName, starts: Ints, edges: Ints) -> None:
+    def __init__(self, data: Any, name: SplitName, starts: Ints, edges: Ints) -> None:
         super().__init__(*data.tally(name).made)
         self.starts, self.edges = starts, edges
         self.parts = [data.tally(name) for _ in edges]
@@ -111,7 +110,7 @@ class _ByStep(Tally):
             self.parts[index].add(output[rows], target[rows], scoring, undone, places[rows])
 
 
-def _by_step(data: Data, network: Network, name: SplitName) -> Staged | None:
+def _by_step(data: Any, network: Network, name: SplitName) -> Staged | None:
     """Return figures by the steps that were read up to an answer."""
     split = data.splits[name].scored()
     read = rereading.stretches(split)
@@ -139,7 +138,7 @@ def _edges(least: int, longest: int) -> Ints:
     return np.unique(np.geomspace(least, longest + 1, STAGES + 1)[:-1].round().astype(np.int64))
 
 
-def _by_share(data: Data, network: Network, name: SplitName) -> Staged | None:
+def _by_share(data: Any, network: Network, name: SplitName) -> Staged | None:
     """Return the figures of answers to the first part of whole sequences."""
     rows, total = rereading.answerable(data, data.splits[name])
     if not len(rows):
@@ -161,7 +160,7 @@ def _by_share(data: Data, network: Network, name: SplitName) -> Staged | None:
     return _told(words, stages, len(rows), total, data, network, parts)
 
 
-def _by_length(data: Data, network: Network, name: SplitName) -> Staged | None:
+def _by_length(data: Any, network: Network, name: SplitName) -> Staged | None:
     """Return the figures of answers by the length of the prompts that they follow."""
     whole = data.splits[name].scored()
     if not len(whole) or not isinstance(data.answers, Marked):
@@ -203,7 +202,7 @@ def _told(
     stages: list[Stage],
     count: int,
     total: int,
-    data: Data,
+    data: Any,
     network: Network,
     parts: list[Tally],
 ) -> Staged | None:
@@ -222,7 +221,7 @@ def _told(
     return Staged(*words, answered, count, total, figure)
 
 
-BY_SCOPE: dict[str, Callable[[Data, Network, SplitName], Staged | None]] = {
+BY_SCOPE: dict[str, Callable[[Any, Network, SplitName], Staged | None]] = {
     "step": _by_step,
     "sequence": _by_share,
     "answer": _by_length,

@@ -16,7 +16,6 @@ from recurra.data.batches import Whole
 from recurra.data.segments import Spans
 from recurra.data.splits import Split, SplitName, sampled
 from recurra.data.store import Ints
-from recurra.job.data import Data
 from recurra.model import sequences
 from recurra.model.network import Network
 from recurra.model.scoring import Scoring
@@ -76,7 +75,7 @@ def stretches(split: Split) -> Stretches:
     return Stretches((start[some], target[some], last[some], high[owner[some]]), len(owner))
 
 
-def tallied(data: Data, network: Network, name: SplitName, tally: Tally) -> tuple[int, int]:
+def tallied(data: Any, network: Network, name: SplitName, tally: Tally) -> tuple[int, int]:
     """Add the answers to the steps, or the sequences, of a part of a split to a tally.
 
     Returns how many stretches or sequences that are, and out of how many.
@@ -93,7 +92,7 @@ def tallied(data: Data, network: Network, name: SplitName, tally: Tally) -> tupl
     return len(read), read.total
 
 
-def answerable(data: Data, split: Split) -> tuple[Ints, int]:
+def answerable(data: Any, split: Split) -> tuple[Ints, int]:
     """Return some whole sequences of a split that have an answer, and how many there are."""
     rows = data.reader.answerable(split)
     lengths = data.store.ends[rows] - data.store.starts[rows]
@@ -101,7 +100,7 @@ def answerable(data: Data, split: Split) -> tuple[Ints, int]:
     return sampled(rows, max(1, min(MOST, TOGETHER // longest))), len(rows)
 
 
-def batches(data: Data, network: Network, rows: Ints) -> Iterator[Whole]:
+def batches(data: Any, network: Network, rows: Ints) -> Iterator[Whole]:
     """Give whole sequences side by side, to be looked at and not to be learned from."""
     lengths = data.store.ends[rows] - data.store.starts[rows]
     for group in sequences.alike(lengths, MOST):
@@ -130,7 +129,7 @@ class Chances(Tally):
 
     PARTS = 10
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Any) -> None:
         super().__init__(*data.tally().made)
         self.count, self.chances, self.right = np.zeros((3, self.PARTS))
 
@@ -160,7 +159,7 @@ class Surprises(NamedTuple):
     nats: list[float]
 
 
-def surprises(data: Data, network: Network, name: SplitName, limit: int) -> Surprises | None:
+def surprises(data: Any, network: Network, name: SplitName, limit: int) -> Surprises | None:
     """Return what the symbols of the longest span of a split cost, up to a `limit`.
 
     They are read from a fresh state on, where the split begins in its sequence, and the first of
