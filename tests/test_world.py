@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from processes import environment, together
 
+from recurra import peers
 from recurra.bench import processes as bench
 from recurra.errors import InputError, RecurraError, RunError
 from recurra.testing import child as testing
@@ -46,7 +47,11 @@ def failing(rank: int, own: int, error: Exception) -> Any:
 
 
 def all_calls(order: Path) -> dict[str, Any]:
-    """Be one process, and call all that a world has."""
+    """Be one process, and call all that a world has.
+
+    Each says so often that it lives that it does so while it ends, which is to do no harm.
+    """
+    peers.BEAT = 0.001
     assert world().size == 1
     with joined() as here, joined() as again:
         assert here is again is world()

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from trials import ANSWERS, LABELS, PROSE, TAGS, Stopper, about
 
 import recurra
-from recurra import peers
 from recurra.errors import Interrupted
 from recurra.job.run import Run
 from recurra.train.joint import Joint
@@ -136,11 +135,9 @@ def held(run: Run) -> dict[str, Any]:
 
 
 def trial(names: list[str], chained: tuple[Path, int], stops: list[int]) -> dict[str, Any]:
-    """Train tasks together; go on with a run of another number; stop and go on with one's own.
-
-    Each says so often that it lives that it does so while it ends, which is to do no harm.
+    """Train tasks together; go on with a run of another number; stop and go on with one's own, if
+    it is to stop at all.
     """
-    peers.BEAT = 0.001
     with joined() as here:
         prepare(Path.cwd()) if here.first else None
         here.wait()
@@ -153,15 +150,15 @@ def trial(names: list[str], chained: tuple[Path, int], stops: list[int]) -> dict
         here.wait()
         place, stop = chained
         assert gone_on("everything", place, stop) is None
-        own, (first, *more) = Path.cwd() / "broken", stops
-        assert begun("everything", own, first) is None
-        for stop in more:
-            assert gone_on("everything", own, stop) is None
-        broken = gone_on("everything", own)
-        assert broken is not None
+        own, broken = Path.cwd() / "broken", None
+        for at, stop in enumerate(stops):
+            assert (gone_on if at else begun)("everything", own, stop) is None
+        if stops:
+            broken = gone_on("everything", own)
+            assert broken is not None
         return {
             "done": done,
-            "broken": held(broken),
+            "broken": None if broken is None else held(broken),
             "gradients": gradients(here.rank, here.size),
         }
 

@@ -21,7 +21,7 @@ import torch
 import worlds
 from conftest import REPOSITORY
 from safetensors.torch import load_file
-from striking import Striker
+from striking import tried
 from torch import Tensor
 
 from recurra import peers, world
@@ -49,14 +49,6 @@ QUIET = {"RECURRA_TIMEOUT": "3"}
 GOES_ON = "`recurra resume runs/t/1` goes on"
 
 Kind = tuple[str, int, str, int]
-
-
-@pytest.fixture(scope="module")
-def striker() -> Iterator[Striker]:
-    """A process that starts others."""
-    striker = Striker()
-    yield striker
-    striker.close()
 
 
 def place(folder: Path) -> Path:
@@ -87,13 +79,13 @@ def apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(striker: Striker, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Give what so many processes leave of the task that nobody strikes."""
 
     @cache
     def made(size: int) -> dict[str, Tensor]:
         folder = place(tmp_path_factory.mktemp("whole") / str(size))
-        codes, said = striker.tried(folder, size, *COMMAND)
+        codes, said = tried(folder, size, *COMMAND)
         assert not any(codes), said
         return weights(folder)
 
@@ -132,15 +124,13 @@ QUICK: list[Kind] = [("kill", 1, "middle", 2)]
     ],
 )
 def test_a_fault_is_told_once_and_nothing_is_lost(
-    fault: Kind, striker: Striker, undisturbed: Any, tmp_path: Path
+    fault: Kind, undisturbed: Any, tmp_path: Path
 ) -> None:
     """It names the process, what is saved and how to go on, at any number, to the same weights."""
     kind, rank, phase, size = fault
     codes, said = SAYS[fault]
     folder = place(tmp_path / "one")
-    found, text = striker.tried(
-        folder, size, *COMMAND, fault=(kind, rank, phase), environment=QUIET
-    )
+    found, text = tried(folder, size, *COMMAND, fault=(kind, rank, phase), environment=QUIET)
     assert found == codes, text
     assert said in text and text.count("error: ") == 1, text
     if not (folder / "runs/t/1/checkpoints/index.json").exists():
@@ -149,7 +139,7 @@ def test_a_fault_is_told_once_and_nothing_is_lost(
         return
     assert GOES_ON in text
     other = 1 if size == 2 else 2
-    found, text = striker.tried(folder, other, "resume", "runs/t/1")
+    found, text = tried(folder, other, "resume", "runs/t/1")
     assert not any(found), text
     assert apart(weights(folder), undisturbed(1)) < 1e-9
 
@@ -262,7 +252,7 @@ def test_two_machines_train_one_network(wire: None, undisturbed: Any, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_wire_that_is_cut_ends_both(wire: None, striker: Striker, tmp_path: Path) -> None:
+def test_a_wire_that_is_cut_ends_both(wire: None, tmp_path: Path) -> None:
     """Each says so, soon after the time that was set; one goes on to the same weights.
 
     The torchrun that does not have the store waits for it on and on, with no process left to it.
@@ -291,10 +281,10 @@ def test_a_wire_that_is_cut_ends_both(wire: None, striker: Striker, tmp_path: Pa
     (run,) = tmp_path.glob("*/runs/t/1")
     assert RunFolder(run).checkpoints.index()["last"] < steps
     home = run.parents[2]
-    codes, text = striker.tried(home, 1, "resume", "runs/t/1")
+    codes, text = tried(home, 1, "resume", "runs/t/1")
     assert not any(codes), text
     whole = place(tmp_path / "whole")
-    codes, text = striker.tried(whole, 1, *COMMAND, "-o", f"training.steps={steps}")
+    codes, text = tried(whole, 1, *COMMAND, "-o", f"training.steps={steps}")
     assert not any(codes), text
     assert apart(weights(home, steps), weights(whole, steps)) < 1e-6
 

@@ -27,8 +27,9 @@ from recurra.train.events import Updated
 from recurra.train.joint import Agreed, Joint
 from recurra.world import World, share
 
-QUICK = ["everything", "labels", "answers", "missing", "decoder"]
-"""Tasks that are trained by default; the others are slow ones."""
+QUICK = {2: ["everything", "answers", "decoder"], 3: ["labels", "missing"]}
+"""Tasks that so many processes train by default; the others are slow ones."""
+SLOW = {size: [name for name in TOGETHER if name not in names] for size, names in QUICK.items()}
 
 
 class One(World):
@@ -67,12 +68,21 @@ class Launches:
     to 1.
     """
 
-    def __init__(self, place: Path, names: list[str]) -> None:
+    def __init__(self, place: Path, names: dict[int, list[str]]) -> None:
         chained = place / "chained"
         assert begun("everything", chained, 3) is None
-        self.folders = {size: place / f"{size} processes" for size in (2, 3)}
+        self.names = names
+        self.folders = {size: place / f"{size} processes" for size in names}
         self.of = {
-            size: together(size, "sharing", "trial", folder, names, (chained, 3 * size), [2, 7])
+            size: together(
+                size,
+                "sharing",
+                "trial",
+                folder,
+                names[size],
+                (chained, 3 * size),
+                [2, 7] if "everything" in names[size] else [],
+            )
             for size, folder in self.folders.items()
         }
         last = sharing.gone_on("everything", chained)
@@ -84,6 +94,13 @@ class Launches:
 def launches(place: Path) -> Launches:
     """Two and three processes that train the quick tasks."""
     return Launches(place, QUICK)
+
+
+@pytest.fixture(scope="module")
+def slow_launches(place: Path) -> Launches:
+    """Two and three processes that train the others."""
+    (place / "slow").mkdir()
+    return Launches(place / "slow", SLOW)
 
 
 def apart(one: dict[str, Any], other: dict[str, Any]) -> float:
@@ -111,8 +128,10 @@ def apart(one: dict[str, Any], other: dict[str, Any]) -> float:
     return max(gaps + figures + [abs(result[name] - mate[name]) for name in result])
 
 
-@pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("name", QUICK)
+QUICK_ONES = [(size, name) for size, names in QUICK.items() for name in names]
+
+
+@pytest.mark.parametrize(("size", "name"), QUICK_ONES)
 def test_figures_are_those_of_one_process(
     name: str, size: int, alone: Any, launches: Launches
 ) -> None:
@@ -123,13 +142,13 @@ def test_figures_are_those_of_one_process(
 
 
 @pytest.mark.slow
-def test_so_are_those_of_every_task(place: Path, alone: Any) -> None:
-    """Each feed, target and layer is trained so."""
-    names = [name for name in TOGETHER if name not in QUICK]
-    every = Launches(place / "slow", names) if (place / "slow").mkdir() is None else None
-    assert every is not None
-    for size, name in ((size, name) for size in (2, 3) for name in names):
-        assert apart(alone(name), every.of[size][0]["done"][name]) < 1e-9, (name, size)
+@pytest.mark.parametrize("size", SLOW)
+def test_so_are_those_of_every_task(size: int, alone: Any, slow_launches: Launches) -> None:
+    """Each feed, target and layer is trained so, by two processes and by three."""
+    for name in SLOW[size]:
+        test_figures_are_those_of_one_process(name, size, alone, slow_launches)
+    test_one_process_writes(slow_launches)
+    test_a_run_goes_on_at_another_number(alone, slow_launches)
 
 
 def test_a_run_goes_on_at_another_number(alone: Any, launches: Launches) -> None:
@@ -138,22 +157,33 @@ def test_a_run_goes_on_at_another_number(alone: Any, launches: Launches) -> None
     assert alone("everything")["samples"] == launches.chained["samples"]
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_bits_are_equal_where_the_number_stays(size: int, launches: Launches) -> None:
-    """Stopped by a signal that one process hears, and resumed, a run is the unbroken one."""
-    whole, broken = (launches.of[size][0][key] for key in ("done", "broken"))
-    whole = whole["everything"]
+def bits_are_equal(first: dict[str, Any]) -> None:
+    """Compare a run that was stopped with one that was not."""
+    whole, broken = first["done"]["everything"], first["broken"]
     for name, tensor in whole["tensors"].items():
         assert torch.equal(tensor, broken["tensors"][name]), name
     assert whole["records"] == broken["records"] and whole["samples"] == broken["samples"]
 
 
+def test_bits_are_equal_where_the_number_stays(launches: Launches) -> None:
+    """Stopped by a signal that one process hears, and resumed, a run is the unbroken one."""
+    bits_are_equal(launches.of[2][0])
+
+
+@pytest.mark.slow
+def test_bits_of_three_processes_are_equal(slow_launches: Launches) -> None:
+    """So it is with more of them."""
+    bits_are_equal(slow_launches.of[3][0])
+
+
 def test_one_process_writes(launches: Launches) -> None:
     """There is one folder a run, and all processes have the same result."""
     for size, all_done in launches.of.items():
+        names = launches.names[size]
         assert len(all_done) == size
-        assert len(list(launches.folders[size].rglob("task.toml"))) == len(QUICK) + 1
-        for name in QUICK:
+        runs = len(names) + ("everything" in names)
+        assert len(list(launches.folders[size].rglob("task.toml"))) == runs
+        for name in names:
             first, *others = (done["done"][name]["result"] for done in all_done)
             # A figure may be no number.
             assert all(repr(other) == repr(first) for other in others)
