@@ -12,6 +12,7 @@ from recurra import InputError, Piece, Timeline
 from recurra.contracts.timeline import Frequency
 
 CUT = 4
+CUT_OF_LINES = 16
 """Elements of a piece, at most."""
 
 
@@ -284,8 +285,8 @@ class RightRows(RightFile):
 
     def read(self, element):
         for line, _, _ in super().read("text"):
-            for start in range(0, len(line), CUT):
-                part = line[start : start + CUT]
+            for start in range(0, len(line), CUT_OF_LINES):
+                part = line[start : start + CUT_OF_LINES]
                 said = self.beside(part)
                 if not start:
                     (length,) = self.told("length", [float(len(line))])

@@ -85,19 +85,25 @@ def whole(pieces: Iterable[Piece], element: Element) -> Whole:
 
 def _beside(made: Whole, columns: Mapping[Any, Any], count: int) -> None:
     """Put together what stands beside the elements of a piece, and behind them."""
-    past = rows(columns.get(PAST, {}))
-    future = rows(columns.get(FUTURE, {}))
+    past = rows(columns[PAST]) if PAST in columns else []
+    future = rows(columns[FUTURE]) if FUTURE in columns else []
     if past or future:
         empty: list[tuple[Any, ...]] = [()] * count
-        for own, known in zip_longest(past or empty, (future or empty)[:count], fillvalue=()):
-            made.beside.append((*own, *known))
+        known = (future or empty)[:count]
+        both = zip_longest(past or empty, known, fillvalue=())
+        made.beside.extend(own + other for own, other in both)
     if len(future) > count:
         made.ahead[made.starts[-1]] = future[count:]
 
 
 def rows(table: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Return the rows of a table of columns; what a shorter one lacks, or is no number, is none."""
-    return [tuple(map(_told, row)) for row in zip_longest(*table.values())]
+    return [*zip_longest(*map(_column, table.values()))]
+
+
+def _column(values: Any) -> list[Any]:
+    listed = values.tolist() if isinstance(values, np.ndarray) else values
+    return [_told(value) for value in listed]
 
 
 def _told(value: Any) -> Any:
