@@ -53,6 +53,7 @@ ROOMS = [
     "trials",
     "comparing",
     "verbs",
+    "showing",
     "testing",
     "scaffold",
     "doctor",

@@ -28,6 +28,7 @@ MADE = {
 
 FIRST = {
     "running": ["run tasks/hello_lstm.toml"],
+    "reports": ["run tasks/hello_lstm.toml -o training.epochs=20"],
     "generating": [
         "run tasks/python_docs.toml -o training.steps=2 -o generation.length=5",
         "run tasks/airline.toml -o training.steps=2",
@@ -37,7 +38,7 @@ FIRST = {
 }
 """What made the runs that the commands of a page take, in less time."""
 
-DEAR = {"README", "comparing", "generating", "reproducibility", "targets"}
+DEAR = {"README", "comparing", "generating", "reports", "reproducibility", "targets"}
 """Pages whose commands take many seconds: they are run under `-m slow`."""
 
 

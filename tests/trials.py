@@ -243,6 +243,7 @@ def left(run: Run) -> dict[str, Any]:
         elif path.name == "state.json":
             state = json.loads(path.read_text())
             state["progress"].pop("seconds")
+            state.pop("pace")
             remains[str(path.relative_to(run.path))] = state
 
     for name in ("metrics.jsonl", "samples.txt", "task.toml", "vocabulary.json", "data.json"):

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from recurra.generate.sampling import Sampling
     from recurra.runs.differing import diff
     from recurra.runs.listing import runs_in
+    from recurra.showing import plot, report
     from recurra.train.ahead_rules import ahead_rules
     from recurra.train.baselines import ngram_rules
     from recurra.train.events import Observer
@@ -143,6 +144,8 @@ _HOME = {
     "compare": "recurra.comparing.asking",
     "diff": "recurra.runs.differing",
     "load": "recurra.verbs",
+    "plot": "recurra.showing",
+    "report": "recurra.showing",
     "reproduce": "recurra.verbs",
     "resume": "recurra.verbs",
     "run": "recurra.verbs",
@@ -218,7 +221,9 @@ __all__ = [
     "lagged",
     "load",
     "ngram_rules",
+    "plot",
     "progress",
+    "report",
     "reproduce",
     "resume",
     "run",

@@ -21,6 +21,7 @@ from recurra.cli import (
     bundle_view,
     cache_view,
     compare_view,
+    report_view,
     reproduce_view,
     runs_view,
     verify_view,
@@ -276,6 +277,8 @@ app.command()(cache_view.cache)
 app.command()(bundle_view.bundle)
 app.command()(reproduce_view.reproduce)
 app.command()(bundle_view.inspect)
+app.command()(report_view.report)
+app.command()(report_view.plot)
 app.command()(runs_view.runs)
 app.command()(runs_view.diff)
 app.command()(verify_view.verify)

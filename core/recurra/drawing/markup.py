@@ -11,7 +11,7 @@ class Markup(str):
     """A text that is markup already; nothing but this file makes one of any other text."""
 
 
-def tag(name: str, *inner: Any, **attributes: Any) -> Markup:
+def tag(kind: str, /, *inner: Any, **attributes: Any) -> Markup:
     """Return an element: what is no `Markup` inside is escaped, and so is each attribute.
 
     `class_` stands for `class` and `_` for `-`; an attribute of None is left out.
@@ -22,8 +22,8 @@ def tag(name: str, *inner: Any, **attributes: Any) -> Markup:
         if value is not None
     )
     if not inner:
-        return Markup(f"<{name}{opened}/>")
-    return Markup(f"<{name}{opened}>{''.join(map(_markup, inner))}</{name}>")
+        return Markup(f"<{kind}{opened}/>")
+    return Markup(f"<{kind}{opened}>{''.join(map(_markup, inner))}</{kind}>")
 
 
 def joined(*parts: Any) -> Markup:

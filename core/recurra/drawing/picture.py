@@ -9,7 +9,7 @@ from typing import TypeAlias
 from recurra.drawing.columns import csv_link, csv_text
 from recurra.drawing.frame import text
 from recurra.drawing.markup import Markup, joined, own, place, tag
-from recurra.drawing.plot import Plot
+from recurra.drawing.plot import NARROW, Plot
 from recurra.drawing.style import style
 from recurra.drawing.tables import Table, Tagged
 from recurra.drawing.words import lines, shortened
@@ -71,6 +71,10 @@ class Picture:
         )
         return f'<?xml version="1.0" encoding="UTF-8"?>\n{root}\n'
 
+    def _repr_svg_(self) -> str:
+        """Return what a notebook shows."""
+        return self.svg()
+
     def csv(self) -> str:
         """Return the data of all panels, one below the other where there are several."""
         return "\r\n".join(csv_of(panel) for panel in self.panels)
@@ -104,18 +108,7 @@ def _panel(panel: Panel, name: str, level: int, data: bool) -> Markup:
     """Return a panel of a page: its heading, what is seen, what is to be said, and its data."""
     parts: list[Markup] = [tag(f"h{level}", panel.title)] if panel.title else []
     if isinstance(panel, Plot):
-        drawn = panel.drawn()
-        seen = tag(
-            "svg",
-            drawn.body,
-            viewBox=f"0 0 {place(drawn.width)} {place(drawn.height)}",
-            class_="p",
-            role="img",
-            tabindex="0",
-            aria_label=panel.title,
-            **drawn.traits,
-        )
-        parts.append(tag("div", seen, class_="scroll"))
+        parts.append(tag("div", *_plots(panel), class_="scroll"))
     else:
         parts.append(tag("div", panel.flowing(), class_="scroll"))
     if panel.remarks():
@@ -124,3 +117,17 @@ def _panel(panel: Panel, name: str, level: int, data: bool) -> Markup:
         link = tag("a", "csv", href=csv_link(csv_of(panel)), download=f"{name}.csv")
         parts.append(tag("details", tag("summary", "data"), link, class_="data"))
     return tag("div", *parts, class_="panel wide" if panel.wide else "panel")
+
+
+def _plots(panel: Plot) -> list[Markup]:
+    """Return a plot as a page shows it; a wide one is laid out for a narrow page as well."""
+    forms: list[tuple[str, float | None]] = [("p", None)]
+    if panel.wide:
+        forms = [("p full has-slim", None), ("p slim", NARROW)]
+    made = []
+    for classes, across in forms:
+        drawn = panel.drawn(across)
+        view = f"0 0 {place(drawn.width)} {place(drawn.height)}"
+        about = {"role": "img", "tabindex": "0", "aria_label": panel.title}
+        made.append(tag("svg", drawn.body, viewBox=view, class_=classes, **about, **drawn.traits))
+    return made

@@ -77,9 +77,9 @@ class Plot:
             )
         return " ".join(said)
 
-    def drawn(self) -> Drawn:
-        """Return the picture."""
-        across = WIDE if self.wide else NARROW
+    def drawn(self, across: float | None = None) -> Drawn:
+        """Return the picture, laid out anew for how wide it is to be."""
+        across = across or (WIDE if self.wide else NARROW)
         shown = self._map()
         x, y = self._scales()
         legend, top = self._legend(across, shown)
@@ -121,7 +121,16 @@ class Plot:
             words = "no value is a finite number"
             parts.append(text(words, middle, frame.top + height / 2, "middle", "faint"))
         kind = "map" if shown is not None else "bars" if self._lies_across() else "lines"
-        return Drawn(joined(*parts), across, bottom, frame.traits(kind))
+        traits = frame.traits(kind) | self._places_of_rows()
+        return Drawn(joined(*parts), across, bottom, traits)
+
+    def _places_of_rows(self) -> dict[str, str]:
+        """Return where the rows of its data stand, where they are named and no numbers."""
+        if self.x.names is None or self._map() is not None or self._lies_across():
+            return {}
+        rows = table(self.marks, self.x.label, self.x.unit, self.y.unit, self.most)
+        places = rows[1 if rows[0].name == "series" else 0].values
+        return {"data_places": " ".join(f"{place:g}" for place in places)}
 
     def _map(self) -> HeatMap | None:
         return next((mark for mark in self.marks if isinstance(mark, HeatMap)), None)

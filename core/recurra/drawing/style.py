@@ -70,7 +70,7 @@ def style(dark: bool = True) -> str:
 def shapes() -> str:
     """Return what letters and lines look like, on any paper."""
     return (
-        f".p{{font-family:{LETTERS};font-size:11.5px}}"
+        f".p{{font-family:{LETTERS};font-size:12px}}"
         ".p .line{fill:none;stroke:currentColor;stroke-width:1.6;stroke-linejoin:round}"
         ".p .dashed{stroke-dasharray:5 4}"
         ".p .fill{fill:currentColor;stroke:none}"

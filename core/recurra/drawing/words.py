@@ -8,7 +8,7 @@ import re
 import unicodedata
 from typing import Any
 
-FONT = 11.5
+FONT = 12.0
 """The height of letters, in the units of a picture."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """What XML does not take, and what commands a terminal: controls, and halves of a pair."""

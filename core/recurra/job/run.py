@@ -18,6 +18,7 @@ from recurra.data.covariate_vocabulary import CovariateVocabulary
 from recurra.data.known import Known
 from recurra.data.outlook import Outlook, outlook_of
 from recurra.data.splits import PARTS, SPLITS, SplitName
+from recurra.drawing import Picture
 from recurra.errors import InputError
 from recurra.generate import arguments
 from recurra.generate.elements import ELEMENTS
@@ -43,6 +44,8 @@ from recurra.job.series import check_forecasts
 from recurra.job.tracing import Trace, trace_of
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
+from recurra.reporting.saving import drawn
+from recurra.reporting.view import View
 from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder
 from recurra.runs.records import reading
@@ -198,6 +201,16 @@ class Run:
         loaded = same_data(self.folder, resolved)
         same_vocabulary(self.folder, loaded, self.vocabulary)
         return loaded
+
+    def plot(self, name: str, output: Any = None) -> Picture:
+        """Return a picture of this run by its name, "curves" say, and write it where one is named.
+
+        It has `svg()`, `csv()` and `html()`, and shows itself in a notebook. How an `output` is
+        written its name tells: `.svg`, `.png` (needs the extra `plot`) or `.csv`. Raises
+        `InputError` (RC080) for a name that there is not, or that does not apply to this run, with
+        those that do, and `RunError` (RC053).
+        """
+        return drawn(View(self.folder, lambda: self), name, output)
 
     def session(
         self,

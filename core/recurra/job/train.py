@@ -350,6 +350,7 @@ def _keep(event: Event, folder: RunFolder, observer: Observer, sample: Callable[
                 split="train",
                 loss=loss,
                 rate=progress.rate,
+                gradient_norm=progress.norm,
                 tokens=progress.tokens,
             )
 

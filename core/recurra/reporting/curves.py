@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from recurra.drawing import Axis, Line, Mark, Panel, Picture, Plot, Rule
 from recurra.reporting.view import Left, View
-from recurra.runs import files
 from recurra.runs.listing import number
 
 WIDE_SPAN = 30.0
@@ -133,7 +131,7 @@ def _training(made: History) -> list[Panel]:
 
 def _pace(view: View) -> list[Panel]:
     """Return how many scored steps a second training took, between one record and the next."""
-    curve = pace(view.path)
+    curve = pace(view)
     if not curve.steps:
         return []
     line = Line("tokens a second", curve.steps, curve.values)
@@ -147,29 +145,20 @@ def _pace(view: View) -> list[Panel]:
     return [plot]
 
 
-def pace(path: Path) -> Curve:
-    """Return the pace of training by step, of what the run notes of its clock."""
-    curve, before = Curve(), (0, 0.0)
-    for step, tokens, seconds in _noted(path):
+def pace(view: View) -> Curve:
+    """Return the pace of training by step, as the last checkpoint has noted it."""
+    curve, before = Curve(), (0.0, 0.0)
+    step = view.json("checkpoints/index.json").get("last")
+    noted = view.json(f"checkpoints/step-{step}/state.json").get("pace")
+    for each in noted if isinstance(noted, list) else ():
+        numbers = [number(value) for value in each] if isinstance(each, list) else []
+        if len(numbers) != 3 or None in numbers:
+            continue
+        at, tokens, seconds = (value for value in numbers if value is not None)
         spent, done = seconds - before[1], tokens - before[0]
-        # A run that went on from a checkpoint begins again where that was.
-        if spent > 0 and done >= 0:
-            curve.add(step, done / spent)
+        curve.add(int(at), done / spent if spent > 0 else None)
         before = (tokens, seconds)
     return curve
-
-
-def _noted(path: Path) -> Iterable[tuple[int, int, float]]:
-    try:
-        with (path / "pace.jsonl").open("rb") as file:
-            for line in file:
-                try:
-                    said = files.parsed(line)
-                    yield int(said["step"]), int(said["tokens"]), float(said["seconds"])
-                except (ValueError, KeyError, TypeError):
-                    continue
-    except OSError:
-        return
 
 
 def _validation(made: History) -> list[Panel]:

@@ -22,7 +22,7 @@ from recurra.runs import files
 from recurra.runs.records import CALIBRATION
 
 CLOCKS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "state.json": (("progress", "seconds"),),
+    "state.json": (("progress", "seconds"), ("pace",)),
     "manifest.json": (("sha256",),),
     "index.json": (("sha256",),),
     "result.json": (("run",), ("seconds",), ("tokens_per_second",)),

@@ -67,6 +67,8 @@ class Progress:
     # That of the last update.
     loss: float = math.nan
     rate: float = 0.0
+    # That of the gradient of the last update, before it is clipped.
+    norm: float = math.nan
     # Scored steps so far.
     tokens: int = 0
     # Spent in training so far, over all sessions.

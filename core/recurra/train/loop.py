@@ -71,6 +71,8 @@ class Trainer:
     stopping: EarlyStopping = field(default_factory=EarlyStopping)
     # Sum and count of losses since the last mean.
     pending: list[float] = field(default_factory=list)
+    # Updates, scored steps and seconds, each time that a mean was given.
+    pace: list[list[float]] = field(default_factory=list)
     # The step that was saved last.
     saved_step: int | None = None
     world: World = field(default_factory=world)
@@ -201,6 +203,7 @@ class Trainer:
             self._step(norm)
             progress.loss = total
 
+        progress.norm = float(norm)
         progress.step += 1
         progress.batch += len(batches)
         progress.tokens += scored
@@ -313,6 +316,7 @@ class Trainer:
         total, count = self.pending
         mean = total / count if count else None
         self.pending = [0.0, 0.0]
+        self.pace.append([progress.step, progress.tokens, progress.seconds])
         return mean
 
     def _look(self) -> Iterator[Event]:
@@ -396,7 +400,7 @@ class Trainer:
         tensors["random"] = self._random()
 
         progress = dict(vars(self.progress))
-        del progress["loss"], progress["total"]
+        del progress["loss"], progress["norm"], progress["total"]
         validated = not math.isinf(self.stopping.best)
         state = {
             "progress": progress,
@@ -404,6 +408,7 @@ class Trainer:
             "rate": self.rate.save(),
             "optimizer": {"plain": plain, "groups": saved["param_groups"]},
             "pending": self.pending,
+            "pace": self.pace,
         }
         return Checkpoint(self.progress.step, tensors, state)
 
@@ -435,6 +440,8 @@ class Trainer:
         self.stopping = EarlyStopping(**stopping)
         self.rate.restore(state["rate"])
         self.pending = list(state["pending"])
+        # Checkpoints of before do not say.
+        self.pace = list(state.get("pace", []))
 
         carried = tensors.get("carried")
         if carried is not None:

@@ -60,6 +60,8 @@ class State(Model):
     rate: RateState
     optimizer: OptimizerState
     pending: Annotated[list[float], Field(min_length=2, max_length=2)]
+    pace: list[Annotated[list[float], Field(min_length=3, max_length=3)]] = []
+    """Updates, scored steps and seconds, as often as a loss was recorded."""
     sampled: Count | None = None
     """How long samples.txt then was, as checkpoints of before have it."""
     written: dict[str, Written] = {}
