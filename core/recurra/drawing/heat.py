@@ -15,7 +15,7 @@ from recurra.drawing.scales import Axis
 from recurra.drawing.thinning import Numbers
 from recurra.drawing.words import number, shortened, width
 
-CELLS = 2500
+CELLS = 400
 """Cells of which each is drawn; of more a PNG is made."""
 DARK = 0.6
 """The share of the strongest colour above which what is written on it is white."""

@@ -15,7 +15,7 @@ from recurra.drawing.markup import Markup, joined, place, tag
 from recurra.drawing.scales import Axis, Scale, Tick
 from recurra.drawing.shapes import sample, shape
 from recurra.drawing.thinning import numbers
-from recurra.drawing.words import shortened, width
+from recurra.drawing.words import number, shortened, width
 
 LINE_HEIGHT = 16.0
 """From one line of text to the next."""
@@ -91,7 +91,10 @@ class Plot:
             each = 20.0 if shown.shown else ROW
             height = max(height if len(shown.cells()) > 12 else 0, each * len(shown.cells()))
         y_ticks = y.ticks(self._rows(height))
-        left = max([width(tick.text) for tick in y_ticks], default=0.0) + 8
+        beside = [tick.text for tick in y_ticks]
+        if shown is not None and shown.pick:
+            beside += [number(bound, 3) for bound in shown.bounds()]
+        left = max(map(width, beside), default=0.0) + 8
         right = across - 12
         x_ticks, upright = _fitting(x, right - left)
         if not upright and x_ticks:

@@ -33,8 +33,8 @@ class Origins(NamedTuple):
     lags: NDArray[np.int64]
 
 
-def origins_of(steps: int, most: int, both_ways: bool) -> Origins:
-    """Return origins for the last of so many steps, and lags up to `most`.
+def origins_of(steps: int, most: int, both_ways: bool, count: int = ORIGINS) -> Origins:
+    """Return up to `count` origins for the last of so many steps, and lags up to `most`.
 
     They lie in the last quarter; where a step is answered by what comes later, too, in the midst.
     """
@@ -43,23 +43,23 @@ def origins_of(steps: int, most: int, both_ways: bool) -> Origins:
     reach = size - span
     ahead = reach // 2 if both_ways else 0
     back = reach - ahead
-    places = np.unique(np.linspace(back, size - 1 - ahead, ORIGINS).round().astype(np.int64))
+    places = np.unique(np.linspace(size - 1 - ahead, back, count).round().astype(np.int64))
     return Origins(size, places, np.arange(-ahead, back + 1))
 
 
 def gradients(
-    network: Network, x: Inputs, states: States, origins: Origins
+    network: Network, x: Inputs, states: States, origins: Origins, most: int = DIRECTIONS
 ) -> list[NDArray[np.float64]]:
     """Return the norms of gradients by origin and lag, `[A, L]`, for each layer, the lowest first.
 
     They are Frobenius norms of the Jacobian of what the head reads at an origin, by what the layer
     has read a lag before it (Pascanu et al. 2013, arXiv:1211.5063). x is a window `[1, T, ...]`,
-    which begins with `states`. Of more than 32 numbers the norm is that of as many random sums of
-    them, drawn once: its square has the right mean.
+    which begins with `states`. Of more than `most` numbers the norm is that of as many random sums
+    of them, drawn once: its square has the right mean.
     """
     with step_by_step(network.cells), _inputs(network) as inputs, torch.enable_grad():
         width = _width(network)
-        directions = _directions(width, network)
+        directions = _directions(width, most, network)
         rows = len(directions)
         wide = x.expand(rows, *x.shape[1:])
         begun = tuple(map_state(lambda field: _repeated(field, rows), state) for state in states)
@@ -96,17 +96,17 @@ def _width(network: Network) -> int:
     return last.output_size
 
 
-def _directions(width: int, network: Network) -> Tensor:
+def _directions(width: int, most: int, network: Network) -> Tensor:
     """Return directions `[R, W]` of length 1, each of which has a gradient.
 
     Fewer than W are orthogonal, and longer, so that the square of the norm has the right mean.
     """
-    if width <= DIRECTIONS:
+    if width <= most:
         return torch.eye(width, device=network.device, dtype=network.dtype)
     stream = torch.Generator().manual_seed(0)
-    drawn = torch.randn(width, DIRECTIONS, generator=stream, dtype=torch.float64)
+    drawn = torch.randn(width, most, generator=stream, dtype=torch.float64)
     orthogonal, _ = torch.linalg.qr(drawn)
-    longer: Tensor = orthogonal.T * (width / DIRECTIONS) ** 0.5
+    longer: Tensor = orthogonal.T * (width / most) ** 0.5
     return longer.to(network.device, network.dtype).contiguous()
 
 

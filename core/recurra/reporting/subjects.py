@@ -39,6 +39,11 @@ class Subject:
 SUBJECTS: tuple[Subject, ...] = (
     Subject("figures", "Figures beside the baselines", "recurra.reporting.figures:picture"),
     Subject("curves", "Training", "recurra.reporting.curves:picture"),
+    Subject("states", "What its units do", "recurra.reporting.states:picture"),
+    Subject("gates", "What its gates do", "recurra.reporting.states:gates"),
+    Subject("lags", "How far back it remembers", "recurra.reporting.lags:picture"),
+    Subject("lengths", "Longer than it was trained on", "recurra.reporting.lengths:picture"),
+    Subject("free-running", "By itself, and corrected", "recurra.reporting.free:picture"),
     Subject("samples", "Samples by step", "recurra.reporting.samples:picture"),
     Subject("confusion", "Which classes are confused", "recurra.reporting.classes:confusion"),
     Subject("tags", "A sequence, tag by tag", "recurra.reporting.answers:tags"),

@@ -1,0 +1,206 @@
+"""Pictures of what only recurrent networks have: they draw what a trace says, and what is measured
+says again.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SERIES
+from trials import ANSWERS, LABELS, PROSE, TAGS, about, write
+
+import recurra
+from recurra.drawing import HeatMap, Picture, Plot, Points, Table
+from recurra.job.run import Run
+from recurra.reporting import free, lags, lengths, states
+from recurra.reporting.stretches import stretches
+from recurra.reporting.view import Left, View
+from recurra.reporting.view import view as view_of
+
+DRAWN = {
+    "states": states.picture,
+    "gates": states.gates,
+    "lags": lags.picture,
+    "lengths": lengths.picture,
+    "free-running": free.picture,
+}
+LEFT = {
+    ("words", "free-running"): "never runs by itself",
+    ("tags", "free-running"): "never runs by itself",
+    ("series", "gates"): "so it has no gates",
+}
+"""What does not apply to a run, and why; all else is drawn."""
+WAVE = [round(float(np.sin(n / 3)), 4) for n in range(90)]
+WORDS = [f"{'ab' * (n % 5)}{'a' * (n % 3)}b" for n in range(36)]
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, View]:
+    """A run of each kind, trained for a moment, as it is looked at."""
+    home = tmp_path_factory.mktemp("inside")
+    both = {
+        "sequence.length": 11,
+        "cell.bidirectional": True,
+        "cell.kind": "lstm",
+        "cell.num_layers": 2,
+    }
+    tasks: dict[str, tuple[str, dict[str, Any]]] = {
+        "prose": (about(PROSE, "inline", texts=WORDS).replace('"the "', '"ab"'), {}),
+        "series": (about(SERIES, "inline", values=WAVE), {"cell.kind": "rnn"}),
+        "words": (
+            about(LABELS, "inline", texts=WORDS, labels=["xy"[len(w) % 2] for w in WORDS]),
+            both,
+        ),
+        "tags": (TAGS, {}),
+        "answers": (about(ANSWERS, "inline", texts=WORDS, answers=[w[::-1] for w in WORDS]), {}),
+    }
+    seen = {}
+    for name, (text, changes) in tasks.items():
+        more = {"training.optimizer": {"kind": "adam", "lr": 0.05}, "training.steps": 8}
+        quick = {"device.path": "eager", **more, **changes}
+        run = recurra.run(write(home / name, text), quick, runs=home / name / "runs")
+        seen[name] = view_of(run.path, lambda path=run.path: recurra.load(path))
+    return seen
+
+
+def plots(picture: Picture) -> list[Plot]:
+    return [panel for panel in picture.panels if isinstance(panel, Plot)]
+
+
+def maps(picture: Picture) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the maps of a picture by their titles, `[units, steps]`."""
+    return {
+        plot.title: np.asarray(mark.values)
+        for plot in plots(picture)
+        for mark in plot.marks
+        if isinstance(mark, HeatMap)
+    }
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+@pytest.mark.parametrize("name", ["prose", "series", "words", "tags", "answers"])
+def test_each_is_drawn_or_says_why_not(name: str, kind: str, views: dict[str, View]) -> None:
+    """A picture is whole markup with titles, axes and data, and leaves the run as it was."""
+    view = views[name]
+    weights = {key: value.clone() for key, value in view.run.network.state_dict().items()}
+    threads = torch.get_num_threads()
+    if why := LEFT.get((name, kind)):
+        with pytest.raises(Left, match=why):
+            DRAWN[kind](view)
+        return
+    picture = DRAWN[kind](view)
+    ElementTree.fromstring(picture.svg())
+    assert picture.name == kind and picture.caption.endswith(".")
+    for plot in plots(picture):
+        assert plot.title and plot.x.label and plot.y.label and plot.columns()
+    after = view.run.network.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in after.items())
+    assert torch.get_num_threads() == threads and "step" not in vars(view.run.network.cells[0])
+
+
+@pytest.mark.parametrize("name", ["words", "answers", "tags"])
+def test_maps_show_what_a_trace_says(name: str, views: dict[str, View]) -> None:
+    """The rows of the maps are units of `run.trace` of the same sequence, by their names."""
+    view = views[name]
+    run: Run = view.run
+    stretch = max(stretches(view, 4, states.STEPS), key=lambda each: len(each.elements))
+    read = list(stretch.elements)
+    if name == "answers":
+        # A trace reads the network's own answer, and a stretch the one that came.
+        read = read[: read.index("<answer begins>")]
+    text = "".join(read) if name != "tags" else read
+    trace = run.trace(text)
+    shown, gated = maps(states.picture(view)), maps(states.gates(view))
+    last = trace.layers[-1]
+    title = next(title for title in reversed(list(shown)) if title.startswith("What "))
+    count = len(read)
+    expected = last.output[:count].T
+    assert np.allclose(shown[title][:, :count], expected, atol=1e-5)
+    for title, values in gated.items():
+        gate = title.removeprefix("Gate ").partition(" of ")[0]
+        expected = last.gates[gate][:count].T
+        units = states._most(last.gates[gate], states.GATE_UNITS) if name != "answers" else range(6)
+        assert np.allclose(values[:, :count], expected[units], atol=1e-5)
+
+
+def test_saturation_is_counted_over_stretches(views: dict[str, View]) -> None:
+    """Each point is a unit: the shares of steps above nine tenths, and below one."""
+    view = views["prose"]
+    network = view.run.network
+    read = stretches(view, states.COUNTED, states.MANY)
+    layers = [stretch.inside(network)[0] for stretch in read]
+    for plot in plots(states.gates(view)):
+        if not plot.title.startswith("Saturation"):
+            continue
+        gate = plot.title.removeprefix("Saturation of gate ")
+        values = np.concatenate([layer.gates[gate] for layer in layers])
+        low, high = layers[0].bounds[gate]
+        (points,) = plot.marks
+        assert isinstance(points, Points)
+        way = (values - low) / (high - low)
+        assert np.allclose(points.x, (way > 0.9).mean(axis=0))
+        assert np.allclose(points.y, (way < 0.1).mean(axis=0))
+
+
+def test_the_memory_is_that_of_the_drawn_gradients(views: dict[str, View]) -> None:
+    """The table tells from how many steps the shares of the sum of the curve come."""
+    view = views["series"]
+    picture = lags.picture(view)
+    (table,) = (panel for panel in picture.panels if isinstance(panel, Table))
+    at, norms = (np.array(column.values, float) for column in plots(picture)[0].columns()[:2])
+    back = np.nancumsum(norms[at >= 0])
+    for share, told in zip((0.5, 0.9, 0.99), table.rows[0][1:], strict=True):
+        assert back[int(told) - 1] >= share * back[-1] * (1 - 1e-4)
+        assert told == 1 or back[int(told) - 2] < share * back[-1] * (1 + 1e-4)
+
+
+def test_losses_by_length_are_those_of_the_figures(views: dict[str, View]) -> None:
+    """Where all of a split is read, their mean is what the evaluation says; so is what is right."""
+    figures = views["tags"].run.evaluate("test")["metrics"]
+    table = lengths.picture(views["tags"]).panels[-1]
+    total = sum(row[1] * row[2] for row in table.rows) / sum(row[1] for row in table.rows)
+    assert total == pytest.approx(figures["loss"], rel=1e-4)
+    for name, key in (("words", "accuracy"), ("answers", "exact_match")):
+        figures = views[name].run.evaluate("test")["metrics"]
+        table = lengths.picture(views[name]).panels[-1]
+        right = sum(row[1] * row[2] for row in table.rows) / sum(row[1] for row in table.rows)
+        assert right == pytest.approx(figures[key], abs=1e-6)
+
+
+def test_by_itself_and_corrected_begin_alike(views: dict[str, View]) -> None:
+    """At the first step nothing was said before; whole answers by itself are those of figures."""
+    for name in ("prose", "series", "answers"):
+        (plot,) = plots(free.picture(views[name]))
+        rows = {column.name: column.values for column in plot.columns()}
+        assert rows["by itself"][0] == pytest.approx(rows["corrected by what came"][0], rel=1e-4)
+
+    view = views["answers"]
+    split = view.data().splits["test"].scored()
+    fared = free._answers(view, split)
+    known = np.isfinite(fared.free)
+    whole = (np.where(known, fared.free, 1) == 1).all(axis=1).mean()
+    assert whole == pytest.approx(view.run.evaluate("test")["metrics"]["exact_match"], abs=1e-6)
+
+
+def test_a_run_whose_data_is_gone_is_drawn_as_far_as_can_be(
+    views: dict[str, View], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """States are those of what it has generated; what needs the data says that it is gone."""
+
+    def gone(self: View) -> Any:
+        raise Left("the data of the run cannot be read: it is gone")
+
+    monkeypatch.setattr(View, "data", gone)
+    view = views["prose"]
+    picture = states.picture(view)
+    assert "what it has generated" in picture.caption
+    made = str(view.result["generated"])
+    (shown, *_) = maps(picture).values()
+    assert shown.shape[1] == min(len(made), states.STEPS)
+    for kind in ("lags", "lengths", "free-running"):
+        with pytest.raises(Left, match="it is gone"):
+            DRAWN[kind](view)
