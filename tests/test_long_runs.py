@@ -109,8 +109,8 @@ def saved(run: Run, count: int) -> Iterator[Any]:
 
 
 WORKS: dict[Callable[[Run, int], Iterator[Any]], tuple[int, int]] = {
-    generated: (200, 100_000),
-    fed: (200, 100_000),
+    generated: (400, 100_000),
+    fed: (400, 100_000),
     sessions: (60, 10_000),
     predicted: (100, 100_000),
     evaluated: (12, 2000),
@@ -149,7 +149,7 @@ class Marking(Silent):
             self.times.append((progress.seconds, progress.seconds_left))
 
 
-@pytest.mark.parametrize("steps", [140, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [200, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_a_long_training_holds_no_more_and_leaves_little(steps: int, tmp_path: Path) -> None:
     """Memory, files and threads stay; about a hundred records are left, however many steps."""
     marking = Marking(steps)
