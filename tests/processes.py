@@ -94,7 +94,8 @@ def _forker() -> subprocess.Popen[str]:
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    atexit.register(started.kill)
+    # It ends where there is nothing more to read.
+    atexit.register(started.communicate)
     return started
 
 

@@ -285,6 +285,14 @@ def soon(talk: Callable[[], T]) -> T | None:
     return given[0] if given else None
 
 
+def of_talk(error: RuntimeError) -> bool:
+    """Tell whether an error is one of the processes' talk, and not of their work."""
+    from torch import distributed
+
+    signs = ("gloo", "NCCL", "ProcessGroup", "onnection")
+    return isinstance(error, distributed.DistError) or any(sign in str(error) for sign in signs)
+
+
 def end_now(text: str, code: int) -> None:
     """Say why, and end this process at once, whatever it waits for."""
     with suppress(OSError, ValueError):

@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from recurra.errors import InputError, Interrupted, Problem, RecurraError, RunError
-from recurra.peers import FAILED, LEFT, Peers, end_now, ended_by, soon
+from recurra.peers import FAILED, LEFT, Peers, end_now, ended_by, of_talk, soon
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -197,7 +197,7 @@ class Processes(World):
         try:
             yield
         except RuntimeError as error:
-            if _peers is None or not _of_talk(error):
+            if _peers is None or not of_talk(error):
                 raise
             with _deaf():
                 cause = _peers.why()
@@ -291,6 +291,11 @@ def leads() -> bool:
 def lone() -> dict[str, str]:
     """Return the environment for a process that this one starts, which is none of several."""
     return {name: value for name, value in os.environ.items() if name not in OF_ONE}
+
+
+def ending() -> bool:
+    """Tell whether this process, one of several, has told the others by what fault it ends."""
+    return _peers is not None and _peers.state == FAILED
 
 
 @contextmanager
@@ -414,14 +419,6 @@ def _gone(error: RecurraError) -> None:
     """End this process, which waits for one that is gone."""
     said = error.told or _told("lost")
     end_now("" if said else f"error: {advised(error)}", error.exit_code)
-
-
-def _of_talk(error: RuntimeError) -> bool:
-    """Tell whether an error is one of the processes' talk, and not of their work."""
-    from torch import distributed
-
-    signs = ("gloo", "NCCL", "ProcessGroup", "onnection")
-    return isinstance(error, distributed.DistError) or any(sign in str(error) for sign in signs)
 
 
 def jointly(call: Callable[P, T]) -> Callable[P, T]:

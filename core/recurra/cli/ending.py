@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from recurra.cli.common import print_json
 from recurra.errors import Problem, RecurraError, RecurraWarning, exit_code_of
-from recurra.world import leads
+from recurra.train.interrupt import REQUESTS, end
+from recurra.world import ending, leads
 
 
 @contextmanager
@@ -44,9 +46,35 @@ class Stopped(Exception):
         self.exit_code = exit_code_of(request)
 
 
-def at_once(number: int, frame: FrameType | None) -> NoReturn:
-    """End the process, of which nothing is left to do but to end."""
-    os._exit(128 + number)
+def at_once(number: int, frame: FrameType | None) -> None:
+    """End the process, of which nothing is left to do but to end.
+
+    One of several that has a fault to tell does so first: torchrun asks those that are left to end,
+    while they say who is lost.
+    """
+    if not ending():
+        os._exit(128 + number)
+
+
+def unless_ending(number: int, frame: FrameType | None) -> None:
+    """End what is called, but where one of several processes ends already, and is to say why."""
+    if not ending():
+        end(number, frame)
+
+
+def leaving(code: int | None) -> None:
+    """Keep the exit code that is that of a fault, whatever asks for an end while Python ends.
+
+    Without one there is a traceback yet to be shown.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if code is not None:
+            os._exit(code)
+
+    if ending():
+        for number in REQUESTS:
+            signal.signal(number, leave)
 
 
 def report(error: RecurraError, as_json: bool) -> int:

@@ -37,7 +37,15 @@ from recurra.cli.common import (
     print_json,
     speaks_unicode,
 )
-from recurra.cli.ending import Stopped, at_once, misused, report, warnings_in_a_line
+from recurra.cli.ending import (
+    Stopped,
+    at_once,
+    leaving,
+    misused,
+    report,
+    unless_ending,
+    warnings_in_a_line,
+)
 from recurra.cli.plugin_commands import plugins_app
 from recurra.cli.streams import GONE, Guarded, OutputLost, ReaderGone, guarded
 from recurra.errors import (
@@ -49,7 +57,7 @@ from recurra.errors import (
     exit_code_of,
 )
 from recurra.surroundings import odd_variables
-from recurra.train.interrupt import end, handled
+from recurra.train.interrupt import handled
 from recurra.world import joined, launched, leads
 
 if TYPE_CHECKING:
@@ -365,11 +373,17 @@ def bench(
 
 def main() -> None:
     """Run the command line: errors go to stderr, and the exit code says whose they are."""
-    with guarded(), handled(at_once):
-        if not leads():
-            # Of several processes the first prints.
-            sys.stdout = io.StringIO()
-        sys.exit(_ended("--json" in sys.argv))
+    with guarded():
+        code = None
+        try:
+            with handled(at_once):
+                if not leads():
+                    # Of several processes the first prints.
+                    sys.stdout = io.StringIO()
+                code = _ended("--json" in sys.argv)
+        finally:
+            leaving(code)
+        sys.exit(code)
 
 
 def _ended(as_json: bool) -> int:
@@ -401,16 +415,14 @@ def _called(as_json: bool) -> int:
         return report(InputError.of("RC001", fact, cure="cd to one that does"), as_json)
 
     try:
-        with warnings_in_a_line(), handled(end):
+        with warnings_in_a_line(), handled(unless_ending):
             for oddity in odd_variables():
                 print(f"warning: {oddity}", file=sys.stderr)
             return int(app(standalone_mode=False) or 0)
     except OutputLost:
         raise
     except RecurraError as error:
-        # torchrun asks those that are left to end, while they say who is lost.
-        with handled(at_once if os.environ.get("WORLD_SIZE", "1") == "1" else lambda *_: None):
-            return report(error, as_json)
+        return report(error, as_json)
     except _Misuse as error:
         return misused(error, as_json)
     except (Stopped, KeyboardInterrupt) as request:
