@@ -144,6 +144,7 @@ def test_what_is_drawn_of_each_variant_is_what_its_seeds_say(
         expected = np.quantile(resampled, [0.025, 0.975])
         assert intervals[name] == [row["interval from"], row["interval to"]]
         assert intervals[name] == pytest.approx(expected, abs=0.02)
+    assert "no finite number" not in plot.remarks()
     # The best stands on top, and what failed in some seed is last.
     assert [name.split("  ")[1] for name in reversed(plot.y.names or ())] == [
         "gru",

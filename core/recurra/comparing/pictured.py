@@ -30,10 +30,10 @@ def pictures(made: Comparison) -> Iterator[Picture]:
         yield _rates(made)
 
 
-def _axis(rows: Sequence[Row]) -> Axis:
-    """Return an axis of variants, of which the first is on top."""
-    names = [f"{row.rank}  {shortened(row.name, LETTERS - 3)}" for row in reversed(rows)]
-    return Axis("", names=names)
+def _axis(rows: Sequence[Row], bars: bool = False) -> Axis:
+    """Return an axis of variants, of which the first is on top: `bars` are counted from there."""
+    names = [f"{row.rank}  {shortened(row.name, LETTERS - 3)}" for row in rows]
+    return Axis("", names=names if bars else names[::-1])
 
 
 def _places(rows: Sequence[Row]) -> dict[str, int]:
@@ -50,11 +50,9 @@ def _better(made: Comparison) -> str:
     return "higher is better" if made.higher else "lower is better"
 
 
-def _spans(lows: Sequence[float], highs: Sequence[float], at: Sequence[float]) -> Any:
-    """Return lines from a low to a high each, as one that breaks between them."""
-    x = np.stack([lows, highs, np.full(len(at), math.nan)], axis=1).ravel()
-    y = np.stack([at, at, np.full(len(at), math.nan)], axis=1).ravel()
-    return x, y
+def _across(name: str, limits: Sequence[float], at: int, color: Any) -> Line:
+    """Return an interval, as a line across."""
+    return Line(name, [*limits], [float(at)] * 2, color=color)
 
 
 def _height(rows: int) -> float:
@@ -65,13 +63,11 @@ def _means(made: Comparison) -> Picture:
     """Return the mean of each variant with its interval, and its seeds as points."""
     rows, places = made.rows, _places(made.rows)
     seeds = [(value, places[row.name]) for row in rows for value in _values(row)]
-    marks: list[Mark] = []
-    spread = [row for row in rows if row.interval is not None]
-    if spread:
-        lows, highs = zip(*(row.interval for row in spread if row.interval), strict=True)
-        at = [float(places[row.name]) for row in spread]
-        x, y = _spans(lows, highs, at)
-        marks.append(Line("95 % interval of the mean", x, y, color=0))
+    marks: list[Mark] = [
+        _across("95 % interval of the mean", row.interval, places[row.name], 0)
+        for row in rows
+        if row.interval is not None
+    ]
     aside = [at - 0.22 for _, at in seeds]
     marks.append(Points("a seed", [value for value, _ in seeds], aside, color=7))
     whole = [row for row in rows if row.mean is not None]
@@ -96,11 +92,10 @@ def _means(made: Comparison) -> Picture:
             ),
         ],
     )
-    caption = f"{made.verdict[:1].upper()}{made.verdict[1:]}."
     panels: list[Any] = [plot]
     if len(made.seeds) > 1:
         panels.append(_by_seed(made))
-    return Picture("means", "Which is better", [*panels, _table(made)], caption)
+    return Picture("means", "Which is better", [*panels, _table(made)], made.verdict)
 
 
 def _by_seed(made: Comparison) -> Plot:
@@ -189,12 +184,11 @@ def _forest(made: Comparison, rows: Sequence[Row], known: Any) -> Plot:
     ]
     for color, name, beyond in ((3, "beyond noise", True), (7, "may be noise", False)):
         some = [each for each in drawn if (each[3].better is not None) == beyond]
-        spans = [(each, each[2]) for each in some if each[2] is not None]
-        if spans:
-            at = [float(places[each[0].name]) for each, _ in spans]
-            lows, highs = zip(*(limits for _, limits in spans), strict=True)
-            x, y = _spans(lows, highs, at)
-            marks.append(Line(name, x, y, color=color))
+        marks += [
+            _across(name, limits, places[row.name], color)
+            for row, _, limits, _ in some
+            if limits is not None
+        ]
         if some:
             at = [float(places[each[0].name]) for each in some]
             marks.append(Points(name, [each[1] for each in some], at, color=color))
@@ -216,8 +210,7 @@ def _forest(made: Comparison, rows: Sequence[Row], known: Any) -> Plot:
 
 def _chances(made: Comparison) -> Picture:
     """Return the chance that a run of a variant is better than one of another."""
-    places = _places(made.rows)
-    at = [places[row.name] for row in made.rows]
+    at = range(len(made.rows))
     values = [100 * row.improvement for row in made.rows]
     marks: list[Mark] = [
         Bars("better than a run of another", at, values, across=True),
@@ -226,7 +219,7 @@ def _chances(made: Comparison) -> Picture:
     plot = Plot(
         "A run of it is better than one of another",
         Axis("runs", "%", low=0, high=100),
-        _axis(made.rows),
+        _axis(made.rows, bars=True),
         marks,
         height=_height(len(made.rows)),
         data=[
@@ -240,8 +233,7 @@ def _chances(made: Comparison) -> Picture:
 
 def _costs(made: Comparison) -> Picture:
     """Return what each variant costs: time and memory of training, and its sizes."""
-    rows, places = made.rows, _places(made.rows)
-    at = [places[row.name] for row in rows]
+    rows, at = made.rows, range(len(made.rows))
     names = Column("variant", [row.name for row in rows])
     seconds = {row.name: 1e3 * made.seconds.get(row.name, math.nan) for row in rows}
     panels: list[Any] = []
@@ -253,7 +245,7 @@ def _costs(made: Comparison) -> Picture:
             Plot(
                 title,
                 Axis(title.lower(), unit, low=0),
-                _axis(rows),
+                _axis(rows, bars=True),
                 [Bars(title, at, values, across=True)],
                 height=_height(len(rows)),
                 data=[names, Column(title, values, unit)],

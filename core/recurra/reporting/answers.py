@@ -8,7 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from recurra.drawing import Axis, Bars, Column, Line, Picture, Piece, Plot, Points, Table, Tagged
+from recurra.drawing import (
+    Axis,
+    Bars,
+    Column,
+    Line,
+    Mark,
+    Picture,
+    Piece,
+    Plot,
+    Points,
+    Table,
+    Tagged,
+)
+from recurra.drawing.marks import Color
 from recurra.model import sequences
 from recurra.reporting import classes, forecasts
 from recurra.reporting.reading import most_wrong
@@ -73,18 +86,14 @@ def _lanes(runs: list[Any], first: int) -> Plot:
     place = {name: index for index, name in enumerate(names)}
     ends = first + np.cumsum([each["steps"] for each in runs])
     starts = ends - [each["steps"] for each in runs]
-    marks = []
+    marks: list[Mark] = []
     columns = [Column("from step", starts.tolist()), Column("to step", (ends - 1).tolist())]
-    for key, called, color, aside in (
-        ("came", "came", "ink", -0.12),
-        ("predicted", "predicted", 0, 0.12),
-    ):
+    lanes: tuple[tuple[str, Color, float], ...] = (("came", "ink", 0.12), ("predicted", 0, -0.12))
+    for key, color, aside in lanes:
         tags = [str(each.get(key)) for each in runs]
-        lane = np.array([place[tag] for tag in tags]) + aside
-        x = np.stack([starts, ends, np.full(len(runs), np.nan)], axis=1).ravel()
-        y = np.stack([lane, lane, np.full(len(runs), np.nan)], axis=1).ravel()
-        marks.append(Line(called, x, y, color=color))  # type: ignore[arg-type]
-        columns.append(Column(called, tags))
+        for start, end, tag in zip(starts.tolist(), ends.tolist(), tags, strict=True):
+            marks.append(Line(key, [start, end], [place[tag] + aside] * 2, color=color))
+        columns.append(Column(key, tags))
     axes = Axis("step", whole=True), Axis("tag", names=[shortened(name, 24) for name in names])
     return Plot("Tags that came, and that were predicted", *axes, marks, wide=True, data=columns)
 

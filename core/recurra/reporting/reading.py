@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recurra.drawing import Axis, Line, Plot, Table
+from recurra.drawing import Axis, HeatMap, Line, Plot, Table
 from recurra.reporting.view import Left, View
 from recurra.reporting.written import number, numbers, shortened, tables
 
@@ -15,8 +15,10 @@ CHARACTERS = 160
 """Characters of a text that are shown."""
 STEPS = 400
 """Steps of a sequence of numbers that are shown, from its first on."""
-COLUMNS = 6
-"""Columns of numbers that are shown."""
+COLUMNS = 4
+"""Columns of numbers that are shown as lines,"""
+MAPPED = 40
+"""and of more as the rows of a map."""
 
 
 def most_wrong(view: View) -> Iterator[Table | Plot]:
@@ -49,7 +51,7 @@ def most_wrong(view: View) -> Iterator[Table | Plot]:
             if place is not None:
                 came, said = told(each.get("came")), told(each.get("predicted"))
                 title = f"Sequence {each.get('sequence')}: {came}, said to be {said}"
-                yield lines_of(data, place, shortened(title, 80))
+                yield seen(data, place, shortened(title, 80))
 
 
 def told(answer: Any) -> Any:
@@ -74,16 +76,21 @@ def text_of(data: Any, row: int) -> str:
     return shortened(data.elements.readable(data.vocabulary, values), CHARACTERS)
 
 
-def lines_of(data: Any, row: int, title: str) -> Plot:
-    """Return the beginning of a sequence of numbers as lines, one a column."""
+def seen(data: Any, row: int, title: str) -> Plot:
+    """Return the beginning of a sequence of numbers: a few columns as lines, many as a map."""
     begin, end = int(data.store.starts[row]), int(data.store.ends[row])
     values = data.store.spans(np.array([begin]), min(end - begin, STEPS))[0]
-    numbers_read = np.asarray(values, np.float64).reshape(len(values), -1)
-    names = data.source.features() or [f"column {at + 1}" for at in range(numbers_read.shape[1])]
-    marks = [
-        Line(shortened(name, 24), np.arange(1, len(values) + 1), numbers_read[:, at], color=at)
-        for at, name in enumerate(names[: min(COLUMNS, numbers_read.shape[1])])
-    ]
-    more = numbers_read.shape[1] - len(marks)
-    notes = f"the first {len(marks)} of {numbers_read.shape[1]:,} columns" if more > 0 else ""
+    read = np.asarray(values, np.float64).reshape(len(values), -1)
+    width = read.shape[1]
+    names = data.source.features() or [f"column {at + 1}" for at in range(width)]
+    shown = names[: MAPPED if width > COLUMNS else COLUMNS]
+    titles = [shortened(name, 24) for name in shown]
+    notes = f"The first {len(shown)} of {width:,} columns." if len(shown) < width else ""
+    if width > COLUMNS:
+        steps = [str(step) for step in range(1, len(read) + 1)]
+        cells = HeatMap("read", read[:, : len(shown)].T)
+        axes = Axis("step", names=steps), Axis("", names=titles)
+        return Plot(title, *axes, [cells], height=160, notes=notes)
+    at = np.arange(1, len(read) + 1)
+    marks = [Line(name, at, read[:, place], color=place) for place, name in enumerate(titles)]
     return Plot(title, Axis("step", whole=True), Axis("read"), marks, height=160, notes=notes)
