@@ -150,6 +150,48 @@ def test_of_each_tag_the_table_counts_what_predict_answers(
         assert row["precision"] == (right / said if said else None)
 
 
+MOOD = """
+import recurra
+from recurra import Accuracy, Component, Options, Target, hookimpl
+
+
+class MoodOptions(Options):
+    pass
+
+
+class Mood(Target[MoodOptions]):
+    asks, scope = "label", "sequence"
+
+    def metrics(self, elements):
+        return (Accuracy,)
+
+    def judged(self, elements, rows, columns):
+        return "accuracy"
+
+
+@hookimpl
+def recurra_components():
+    home = {"target": f"{__name__}:Mood", "options": f"{__name__}:MoodOptions"}
+    return [Component(kind="target", name="mood", summary="moods", **home)]
+"""
+"""A target of whoever, which measures no confusion."""
+
+
+def test_a_target_of_others_has_the_pictures_of_its_answers(tmp_path: Path) -> None:
+    """What no figures tell is counted anew: its matrix is that of what predict answers."""
+    text = LABELS.replace('"label"\npooling = "attention"', '"mood"')
+    text = text.replace("schema = 1\n", 'schema = 1\n\n[plugins]\nfiles = ["mood.py"]\n')
+    (tmp_path / "mood.py").write_text(MOOD)
+    run = recurra.run(write(tmp_path, text), {"device.path": "eager"}, runs=tmp_path / "runs")
+    view = seen(run.path)
+    assert "confusion" not in view.result
+    pairs = Counter((each.said["label"], one["predicted"]) for each, one in said_of(run))
+    matrix = plots(classes.confusion(view))[0]
+    assert {(r["came"], r["predicted"]): r["answers"] for r in rows_of(matrix)} == dict(pairs)
+    drawn = {name for name, made in pictured(view).items() if isinstance(made, Picture)}
+    assert drawn == OWN["labels"]
+
+
 @given(
     classes_of=st.integers(1, 80),
     seed=st.integers(0, 99),
@@ -497,15 +539,25 @@ OWN = {
 }
 
 
+def pictured(view: View) -> dict[str, Picture | Left]:
+    """Return each picture of a run, or why it has none."""
+    made: dict[str, Picture | Left] = {}
+    for draw in DRAWN:
+        try:
+            picture = draw(view)
+            made[picture.name] = picture
+        except Left as left:
+            made[draw.__name__] = left
+    return made
+
+
 @pytest.mark.parametrize("name", OWN)
 def test_each_run_has_the_pictures_of_its_answers(name: str, views: dict[str, View]) -> None:
     """And of each other picture a reason why it has none; each is small, and no number is lost."""
     drawn = set()
-    for draw in DRAWN:
-        try:
-            picture = draw(views[name])
-        except Left as left:
-            assert str(left)
+    for picture in pictured(views[name]).values():
+        if isinstance(picture, Left):
+            assert str(picture)
             continue
         drawn.add(picture.name)
         assert len(str(picture.html())) < 150_000 and "NaN" not in picture.svg()

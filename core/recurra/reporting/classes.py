@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from recurra.drawing import Axis, Bars, Column, HeatMap, Line, Picture, Plot, Points, Table
 from recurra.reporting.reading import most_wrong
-from recurra.reporting.rereading import Chances, tallied
+from recurra.reporting.rereading import Chances, Pairs, tallied
 from recurra.reporting.view import Left, View
 from recurra.reporting.written import shortened, table
 
@@ -21,21 +22,27 @@ WRITTEN = 12
 """Classes up to which the shares are written into the cells,"""
 NARROW = 16
 """and up to which the matrix stands beside another panel."""
+MOST = 200
+"""Classes that are counted by themselves where no figures tell them."""
 OTHERS = "the others"
 LISTED = 100
 """Classes that a table lists."""
 
 
 class Confused(NamedTuple):
-    """How often each class was predicted `[C, C]`, a row for each that came."""
+    """How often each class was predicted `[C, C]`, a row for each that came.
+
+    `of` tells, in words that end a sentence, of which part of a split, if not of all.
+    """
 
     classes: list[str]
     counts: NDArray[np.int64]
+    of: str = ""
 
 
 def confusion(view: View) -> Picture:
     """Return the confusion matrix, the figures of each class, and the sequences most wrong."""
-    whole = confused(view.result)
+    whole = confused(view.result) or _counted(view)
     shown = largest(whole, SHOWN)
     names = [shortened(name, 24) for name in shown.classes]
     size = len(names)
@@ -55,7 +62,7 @@ def confusion(view: View) -> Picture:
         wide=size > NARROW,
         data=_cells(shown),
     )
-    caption = f"{right:,} of {total:,} answers of the {view.held_out} split are right."
+    caption = f"{right:,} of {total:,} answers of the {view.held_out} split are right{whole.of}."
     if size < len(whole.classes):
         caption += (
             f" The {size - 1} classes that are confused most stand by themselves, out of"
@@ -65,12 +72,15 @@ def confusion(view: View) -> Picture:
     return Picture("confusion", "Which classes are confused", panels, caption)
 
 
-def confused(result: Mapping[str, Any]) -> Confused:
-    """Return the confusion matrix of a result. Raises `Left` where it has none."""
-    found = table(result.get("confusion"))
+def confused(result: Mapping[str, Any]) -> Confused | None:
+    """Return the confusion matrix of a result, if it has one.
+
+    Raises `Left` where what is called so is none.
+    """
+    if "confusion" not in result:
+        return None
+    found = table(result["confusion"])
     classes, counts = found.get("classes"), found.get("counts")
-    if classes is None or counts is None:
-        raise Left("its figures have no confusion matrix")
     if not isinstance(classes, list) or not isinstance(counts, list) or not classes:
         raise Left("its confusion matrix is none of classes and counts")
     try:
@@ -81,6 +91,33 @@ def confused(result: Mapping[str, Any]) -> Confused:
     if not square or not np.isfinite(matrix).all() or (matrix < 0).any():
         raise Left("its confusion matrix is no square of counts")
     return Confused([str(name) for name in classes], matrix.astype(np.int64))
+
+
+def _counted(view: View) -> Confused:
+    """Return the confusion matrix of a part of the split, read again.
+
+    Raises `Left` where answers are no classes that stand in a column of their own.
+    """
+    data, run = view.data(), view.run
+    if data.target.asks == "input" or data.target.scope == "answer":
+        raise Left("its answers are no classes")
+    if not data.answer_elements.by_class:
+        raise Left("its answers are numbers")
+    sums = Pairs(data)
+    with run.computing():
+        count, total = tallied(data, run.network, view.split, sums)
+    if not sums.pairs:
+        raise Left(f"nothing is scored in the {view.held_out} split")
+    often = Counter(each for pair, times in sums.pairs.items() for each in pair * times)
+    ids = sorted(each for each, _ in often.most_common(MOST))
+    names = [data.answers.symbol(each) for each in ids]
+    names += [OTHERS] if len(often) > len(ids) else []
+    place = {each: at for at, each in enumerate(ids)}
+    counts = np.zeros((len(names), len(names)), np.int64)
+    for (came, said), times in sums.pairs.items():
+        counts[place.get(came, len(ids)), place.get(said, len(ids))] += times
+    of = f", of {count:,} of {total:,} sequences or stretches of such" if count < total else ""
+    return Confused(names, counts, of)
 
 
 def largest(whole: Confused, limit: int) -> Confused:

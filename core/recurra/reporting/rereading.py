@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -149,6 +150,27 @@ class Chances(Tally):
         right = (said == target).double().cpu().numpy()
         for sums, of in ((self.count, None), (self.chances, given), (self.right, right)):
             sums += np.bincount(part, of, self.PARTS)
+
+
+class Pairs(Tally):
+    """How often each answer was given where each came: `pairs` of ids, what came first."""
+
+    def __init__(self, data: Any) -> None:
+        super().__init__(*data.tally().made)
+        self.pairs: Counter[tuple[int, int]] = Counter()
+
+    def add(
+        self,
+        output: Tensor,
+        target: Tensor,
+        loss: Loss[Any] | Scoring,
+        undo: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> None:
+        """Add scored answers: outputs `[N, V]` and ids `[N]`."""
+        own = loss.loss if isinstance(loss, Scoring) else loss
+        said = own.point(output).argmax(dim=-1)
+        self.pairs.update(zip(target.tolist(), said.tolist(), strict=True))
 
 
 class Surprises(NamedTuple):
