@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SERIES
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trials import ANSWERS, LABELS, PROSE, TAGS, about, write
 
@@ -198,6 +198,7 @@ def test_a_target_of_others_has_the_pictures_of_its_answers(tmp_path: Path) -> N
     limit=st.integers(1, 40),
     density=st.sampled_from([0.0, 0.1, 1.0]),
 )
+@settings(max_examples=25)
 def test_classes_that_are_put_together_lose_no_answer(
     classes_of: int, seed: int, limit: int, density: float
 ) -> None:

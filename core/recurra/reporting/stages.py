@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -78,13 +78,25 @@ def staged(data: Any, network: Network, name: SplitName) -> Staged | None:
     return BY_SCOPE[data.target.scope](data, network, name)
 
 
+class _Part(Tally):
+    """Sums of what the metrics of a target measure: quantiles of distributions are dear."""
+
+    @classmethod
+    def of(cls, data: Any, name: SplitName) -> _Part:
+        """Return sums of nothing, for answers in a split."""
+        return cls(*data.tally(name).made)
+
+    def _add_spread(self, *parts: Any) -> None:
+        return
+
+
 class _ByStep(Tally):
     """Sums of answers by the steps that were read from the start of a stretch up to each."""
 
     def __init__(self, data: Any, name: SplitName, starts: Ints, edges: Ints) -> None:
         super().__init__(*data.tally(name).made)
         self.starts, self.edges = starts, edges
-        self.parts = [data.tally(name) for _ in edges]
+        self.parts = [_Part.of(data, name) for _ in edges]
 
     def add(
         self,
@@ -145,7 +157,7 @@ def _by_share(data: Any, network: Network, name: SplitName) -> Staged | None:
         return None
     longest = int((data.store.ends[rows] - data.store.starts[rows]).max())
     count = min(SHARES, longest)
-    parts = [data.tally(name) for _ in range(count)]
+    parts = [_Part.of(data, name) for _ in range(count)]
     for batch in rereading.batches(data, network, rows):
         for index, part in enumerate(parts):
             steps = (batch.steps * (index + 1) + count - 1) // count
@@ -181,7 +193,7 @@ def _by_length(data: Any, network: Network, name: SplitName) -> Staged | None:
     )
     lengths = np.array([len(each.prompt) for each in given])
     groups = [group for group in np.array_split(np.unique(lengths), LENGTHS) if len(group)]
-    parts = [data.tally(name) for _ in groups]
+    parts = [_Part.of(data, name) for _ in groups]
     stages = []
     for group, part in zip(groups, parts, strict=True):
         low, high = int(group[0]), int(group[-1])
@@ -204,7 +216,7 @@ def _told(
     total: int,
     data: Any,
     network: Network,
-    parts: list[Tally],
+    parts: Sequence[Tally],
 ) -> Staged | None:
     """Return the stages in which anything was answered, with the figure that is judged."""
     answered = [stage for stage in stages if stage.answers and stage.metrics]

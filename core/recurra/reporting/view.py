@@ -33,6 +33,7 @@ class View:
         self.folder, self.path = folder, folder.path
         self._opening = opening
         self._fault: Left | None = None
+        self._lost: Left | None = None
 
     @cached_property
     def row(self) -> dict[str, Any]:
@@ -122,11 +123,15 @@ class View:
 
     @cached_property
     def _data(self) -> Any:
+        if self._lost is not None:
+            raise self._lost
         run = self.run
         try:
             return run.data(run.resolved)
         except RecurraError as error:
-            raise Left(f"the data of the run cannot be read: {reason(error)}") from error
+            # It may have taken long to find out.
+            self._lost = Left(f"the data of the run cannot be read: {reason(error)}")
+            raise self._lost from error
 
     def samples(self, most: int = LARGEST) -> str:
         """Return the end of what was generated in training, in no more than so many bytes."""
