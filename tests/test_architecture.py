@@ -52,6 +52,7 @@ ROOMS = [
     "verifying",
     "trials",
     "comparing",
+    "sweeping",
     "verbs",
     "showing",
     "testing",

@@ -24,6 +24,7 @@ from recurra.cli import (
     report_view,
     reproduce_view,
     runs_view,
+    sweep_view,
     verify_view,
 )
 from recurra.cli.common import (
@@ -281,6 +282,7 @@ def evaluate(
 
 app.command()(backtest_view.backtest)
 app.command()(compare_view.compare)
+app.command()(sweep_view.sweep)
 app.command()(cache_view.cache)
 app.command()(bundle_view.bundle)
 app.command()(reproduce_view.reproduce)

@@ -14,7 +14,7 @@ from recurra.comparing.folder import CompareFolder, Direction, PlannedVariant
 from recurra.errors import Interrupted, RunError
 from recurra.runs import files
 from recurra.trials.journal import Outcome
-from recurra.trials.pool import Pool
+from recurra.trials.places import opening
 from recurra.trials.trial import Trial
 
 Telling = Callable[[Sequence[str]], None]
@@ -158,7 +158,7 @@ def _made(
     if len(waiting) < len(trials):
         tell([f"{len(trials) - len(waiting)} of {len(trials)} trials are finished already"])
     if waiting:
-        with Pool(min(jobs, len(waiting)), folder.path / "logs") as pool:
+        with opening(folder.path / "logs")(min(jobs, len(waiting))) as pool:
             for number, (trial, outcome) in enumerate(pool.each(waiting), 1):
                 folder.journal.append(trial.name, outcome)
                 said = "failed: " + outcome["why"] if outcome["state"] == "failed" else "done"

@@ -25,6 +25,11 @@ class Direction(Model):
     higher: bool
     aim: float | None = None
 
+    @property
+    def falls(self) -> bool:
+        """Whether it, or its distance from an aim, is good where it is small."""
+        return self.aim is not None or not self.higher
+
     def cost(self, value: float) -> float:
         """Return what is to become small."""
         if self.aim is not None:

@@ -81,9 +81,9 @@ def planned(
 ) -> Planned:
     """Return the plan of a comparison. Raises `InputError` for all that can be refused of it."""
     base = resolve(task, overrides)
-    _check_data(base)
+    check_data(base)
     check_stack(base, question.cells, question.match != "none")
-    tasks = [_varied(task, overrides, variant) for variant in question.variants]
+    tasks = [varied(task, overrides, variant.overrides) for variant in question.variants]
     for each in tasks:
         check_stack(each, (), question.match != "none")
 
@@ -100,7 +100,7 @@ def planned(
                 matched = reference.matched(variant.name, ready)
                 if matched.width != _hidden(resolved):
                     variant.overrides["cell.hidden_size"] = matched.width
-                    ready = prepared(_varied(task, overrides, variant))
+                    ready = prepared(varied(task, overrides, variant.overrides))
         readied.append(ready)
         errors.append(None if matched is None else matched.error)
 
@@ -117,7 +117,7 @@ def planned(
     return Planned(_plan(question, readied, rows), [each.resolved for each in readied])
 
 
-def _check_data(resolved: Resolved) -> None:
+def check_data(resolved: Resolved) -> None:
     """Refuse data that other processes cannot read. Raises `InputError` (RC080)."""
     if "data" in resolved.parts["source"].entry.component.lacks:
         fact = "data that is given in Python is in this process alone, and trials are others"
@@ -125,10 +125,10 @@ def _check_data(resolved: Resolved) -> None:
         raise InputError([resolved.place(Problem("RC080", fact, "source.kind", cure=cure))])
 
 
-def _varied(task: Any, overrides: Any, variant: Variant) -> Resolved:
-    """Return the task of a variant. Raises `InputError`.
+def varied(task: Any, overrides: Any, changes: Mapping[str, Any]) -> Resolved:
+    """Return a task with some keys changed, and one thread. Raises `InputError`.
 
-    What it changes stands above what is overridden for all, and does not contradict it.
+    They stand above what is overridden for all, and do not contradict it.
     """
     asked = {
         ".".join(map(json.dumps, key)): value
@@ -137,7 +137,7 @@ def _varied(task: Any, overrides: Any, variant: Variant) -> Resolved:
     }
     own = {
         ".".join(map(json.dumps, key_of(key))): value
-        for key, value in {**variant.overrides, **ONE_THREAD}.items()
+        for key, value in {**changes, **ONE_THREAD}.items()
     }
     return resolve(task, asked | own)
 

@@ -21,10 +21,17 @@ from recurra.train.events import Observer
 from recurra.world import world
 
 
-def go_on(folder: RunFolder, changes: Changes, observer: Observer, until: int | None = None) -> Run:
+def go_on(
+    folder: RunFolder,
+    changes: Changes,
+    observer: Observer,
+    until: int | None = None,
+    judged: bool = True,
+) -> Run:
     """Train a run on, to its end or up to a step, bit for bit where nothing changes in its task.
 
-    Whoever calls this holds the folder (`RunFolder.held`), since before it read the run.
+    What comes of it is measured where it is to be `judged`. Whoever calls this holds the folder
+    (`RunFolder.held`), since before it read the run.
     """
     resolved = changes.asked
     with blaming(resolved), arithmetic(resolved.task.device):
@@ -60,4 +67,4 @@ def go_on(folder: RunFolder, changes: Changes, observer: Observer, until: int | 
             randomness = recorded.randomness
             learned = loaded.vocabulary, loaded.answers
             this = Run(folder, resolved, *learned, network, randomness, loaded.covariates)
-            return train(this, loaded, observer, changes, until)
+            return train(this, loaded, observer, changes, until, judged)

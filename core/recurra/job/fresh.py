@@ -37,10 +37,17 @@ class Prepared:
     origin: Start | None
     execution: Execution | None = None
 
-    def trained(self, folder: RunFolder, observer: Observer, until: int | None = None) -> Run:
+    def trained(
+        self,
+        folder: RunFolder,
+        observer: Observer,
+        until: int | None = None,
+        judged: bool = True,
+    ) -> Run:
         """Train it in a folder of its own, up to a step if there is one.
 
-        Raises `RunError`, or `Interrupted`, its state saved.
+        What comes of it is measured where it is to be `judged`. Raises `RunError`, or
+        `Interrupted`, its state saved.
         """
         resolved, data, network, here = self.resolved, self.data, self.network, world()
         with (
@@ -56,7 +63,7 @@ class Prepared:
             tell(observer, [*(self.origin.lines() if self.origin else []), *data.times()])
             learned = data.vocabulary, data.answers
             this = Run(folder, resolved, *learned, network, self._scheme, data.covariates)
-            return train(this, data, observer, until=until)
+            return train(this, data, observer, until=until, judged=judged)
 
     @property
     def _scheme(self) -> int:

@@ -33,6 +33,7 @@ from recurra.train import state
 from recurra.train.evaluate import complete, evaluate
 from recurra.train.events import (
     Ended,
+    Ending,
     Event,
     Following,
     Listener,
@@ -95,14 +96,16 @@ def train(
     observer: Observer,
     changes: Changes | None = None,
     until: int | None = None,
+    judged: bool = True,
 ) -> Run:
     """Train, then evaluate and generate with the best weights.
 
     Whoever calls this holds the folder (`RunFolder.held`). A run that goes on does so from its last
-    checkpoint, with what changes in its task.
+    checkpoint, with what changes in its task. One that is not `judged` has no result: nothing is
+    measured but validation, until it goes on.
     """
     with run.folder.telling(), noted(run.folder):
-        return _to_the_end(run, data, observer, changes, until)
+        return _to_the_end(run, data, observer, changes, until, judged)
 
 
 @contextmanager
@@ -122,7 +125,12 @@ def noted(folder: RunFolder) -> Iterator[None]:
 
 
 def _to_the_end(
-    run: Run, data: Data, observer: Observer, changes: Changes | None, until: int | None
+    run: Run,
+    data: Data,
+    observer: Observer,
+    changes: Changes | None,
+    until: int | None,
+    judged: bool,
 ) -> Run:
     """Train and tell what came of it, as `train` does."""
     folder, resolved, network = run.folder, run.resolved, run.network
@@ -132,6 +140,8 @@ def _to_the_end(
         if trainer.passes.joint is None and isinstance(trainer.stop_asked, Request):
             # It came in the last step, which nothing follows but what may take long.
             trainer.stop_asked.heed()
+    if not judged:
+        return run
 
     best = here.alone(lambda: folder.checkpoints.load("best"))
     network.load_state_dict(best.tensors["weights"])
@@ -265,6 +275,8 @@ def _trained(
         run.steps_before = trainer.progress.step
         if until is not None:
             trainer.stop_asked = lambda: stop_asked() or trainer.progress.step >= until
+        elif isinstance(observer, Ending):
+            trainer.stop_asked = lambda: stop_asked() or observer.enough()
         return trainer, listened(trainer, folder, observer, sample)
 
 

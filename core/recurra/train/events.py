@@ -44,6 +44,14 @@ class Releasing(Protocol):
 
 
 @runtime_checkable
+class Ending(Protocol):
+    """An observer that may ask for the end of training, as Ctrl-C does."""
+
+    def enough(self) -> bool:
+        """Tell, after an update, whether training is to end there, its state saved."""
+
+
+@runtime_checkable
 class Following(Protocol):
     """An observer that is told what a run is about, also where that is no event of training."""
 

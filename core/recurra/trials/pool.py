@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from recurra.errors import error_of
 from recurra.trials.journal import Outcome
-from recurra.trials.trial import Trial
+from recurra.trials.trial import Judge, Report, Trial
 
 PATIENCE = 20.0
 """Seconds in which a process that is asked to end may save what it trains."""
@@ -25,12 +26,38 @@ LOOK = 0.2
 """Seconds between two looks at whether an end was asked for."""
 
 
+class Slot(Protocol):
+    """A place where one trial is made at a time, on this machine or another."""
+
+    def make(self, trial: Trial, judge: Judge) -> Outcome:
+        """Return the outcome of a trial, whose reports a `judge` takes meanwhile.
+
+        Raises `RecurraError` where the fault is not the trial's, and `InterruptedError` where an
+        end was asked for.
+        """
+
+    def terminate(self) -> None:
+        """Ask for the end of what is made there; nothing is begun any more."""
+
+    def end(self, patience: float) -> None:
+        """Wait until it has ended; after so many seconds it is ended by force."""
+
+
 class Made(NamedTuple):
     """A trial and what came of it: its outcome, or the error that ends them all."""
 
     trial: Trial
     outcome: Outcome | None
     error: BaseException | None = None
+
+
+Judging = Callable[[Trial, Report], bool]
+"""Takes a report of a trial, and tells whether it is to be pruned there."""
+
+
+def never(trial: Trial, report: Report) -> bool:
+    """Prune nothing."""
+    return False
 
 
 class Worker:
@@ -42,13 +69,12 @@ class Worker:
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
         self.closed = False
+        self.judge: Judge | None = None
         self._lock = threading.Lock()
 
-    def make(self, trial: Trial) -> Outcome:
-        """Return the outcome of a trial; one in which the process crashes twice has failed.
-
-        Raises `RecurraError` where the fault is not the trial's.
-        """
+    def make(self, trial: Trial, judge: Judge) -> Outcome:
+        """Return the outcome of a trial; one in which the process crashes twice has failed."""
+        self.judge = judge
         for _ in range(2):
             answer = self._asked(trial)
             if self.closed:
@@ -72,15 +98,22 @@ class Worker:
                 self.process = self._begun()
             process = self.process
         assert process.stdin is not None and process.stdout is not None
-        with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(trial.as_data()).encode() + b"\n")
-            process.stdin.flush()
-        line = process.stdout.readline()
-        if line.endswith(b"\n"):
+        self._say(process, trial.as_data())
+        while (line := process.stdout.readline()).endswith(b"\n"):
             answer: dict[str, Any] = json.loads(line)
-            return answer
+            if "report" not in answer:
+                return answer
+            report: Report = answer["report"]
+            self._say(process, {"prune": self.judge is not None and self.judge(report)})
         process.wait()
         return None
+
+    def _say(self, process: subprocess.Popen[bytes], what: dict[str, Any]) -> None:
+        """Tell the process something; one that is gone hears nothing."""
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(what).encode() + b"\n")
+            process.stdin.flush()
 
     def _begun(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
@@ -122,61 +155,68 @@ class Worker:
 
 
 class Pool:
-    """Processes that make trials. Left as a context, for whatever reason, it leaves none behind."""
+    """Places that make trials. Left as a context, for whatever reason, it leaves none behind."""
 
-    def __init__(self, jobs: int, logs: Path) -> None:
-        logs.mkdir(parents=True, exist_ok=True)
-        self.workers = [Worker(logs / f"worker-{number + 1}.log") for number in range(jobs)]
-        self.made: queue.Queue[Made] = queue.Queue()
-        self.waiting: queue.SimpleQueue[Trial] = queue.SimpleQueue()
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        self.slots = list(slots)
+        self.made: queue.Queue[tuple[Slot, Made]] = queue.Queue()
         self.over = False
+
+    @classmethod
+    def here(cls, jobs: int, logs: Path) -> Self:
+        """Return one of processes on this machine, each of which keeps a log of what it says."""
+        logs.mkdir(parents=True, exist_ok=True)
+        own = f"{platform.node() or 'here'}-{os.getpid()}"
+        return cls([Worker(logs / f"worker-{own}-{number + 1}.log") for number in range(jobs)])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.over = True
-        for worker in self.workers:
-            worker.terminate()
-        for worker in self.workers:
-            worker.end(PATIENCE)
+        for slot in self.slots:
+            slot.terminate()
+        for slot in self.slots:
+            slot.end(PATIENCE)
 
-    def each(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, Outcome]]:
+    def each(
+        self, trials: Iterable[Trial], judge: Judging = never
+    ) -> Iterator[tuple[Trial, Outcome]]:
         """Give each trial with its outcome, as they are finished.
 
-        They begin in their order. Raises `RecurraError` where a fault is not a trial's own.
+        They begin in their order, and the next one is asked for when there is a place for it, here
+        in the thread of the caller; a `judge` is called in another. Raises `RecurraError` where a
+        fault is not a trial's own.
         """
-        for trial in trials:
-            self.waiting.put(trial)
-        threads = [
-            threading.Thread(target=self._work, args=(worker,), daemon=True)
-            for worker in self.workers[: len(trials)]
-        ]
-        for thread in threads:
-            thread.start()
+        source, free = iter(trials), list(self.slots)
+        more = True
+        while True:
+            while free and more:
+                trial = next(source, None)
+                more = trial is not None
+                if trial is not None:
+                    parts = free.pop(0), trial, judge
+                    threading.Thread(target=self._make, args=parts, daemon=True).start()
+            if len(free) == len(self.slots):
+                return
 
-        left = len(trials)
-        while left:
-            try:
-                # A wait without an end would keep the main thread from hearing of signals.
-                done = self.made.get(timeout=LOOK)
-            except queue.Empty:
-                continue
+            slot, done = self._next()
             if done.error is not None:
                 raise done.error
             assert done.outcome is not None
-            left -= 1
+            free.append(slot)
             yield done.trial, done.outcome
 
-    def _work(self, worker: Worker) -> None:
-        while not self.over:
-            try:
-                trial = self.waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                made = Made(trial, worker.make(trial))
-            except BaseException as error:
-                made = Made(trial, None, error)
-            if not self.over:
-                self.made.put(made)
+    def _next(self) -> tuple[Slot, Made]:
+        while True:
+            # A wait without an end would keep the main thread from hearing of signals.
+            with suppress(queue.Empty):
+                return self.made.get(timeout=LOOK)
+
+    def _make(self, slot: Slot, trial: Trial, judge: Judging) -> None:
+        try:
+            made = Made(trial, slot.make(trial, lambda report: judge(trial, report)))
+        except BaseException as error:
+            made = Made(trial, None, error)
+        if not self.over:
+            self.made.put((slot, made))

@@ -1,6 +1,8 @@
 """A process that makes one trial after another, as it is told on its stdin.
 
-It answers each with a line of JSON. When its stdin ends, whoever began it is gone, and so is it.
+It answers each with a line of JSON, before which it may report what validations measure, and waits
+for a line that says whether the trial is pruned there. When its stdin ends, whoever began it is
+gone, and so is it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 from recurra.errors import Interrupted, RecurraError
 from recurra.runs import files
 from recurra.train.interrupt import handled
-from recurra.trials.trial import Trial, made
+from recurra.trials.trial import Judge, Report, Trial, made
 
 
 def main() -> None:
@@ -24,25 +26,33 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
-    orders: queue.Queue[dict[str, Any]] = queue.Queue()
-    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    said: queue.Queue[dict[str, Any]] = queue.Queue()
+    threading.Thread(target=_listen, args=(said,), daemon=True).start()
+
+    def tell(answer: dict[str, Any]) -> None:
+        answers.write(json.dumps(files.finite(answer)) + "\n")
+        answers.flush()
+
+    def judge(report: Report) -> bool:
+        tell({"report": report})
+        return bool(said.get()["prune"])
+
     with handled(lambda number, frame: os._exit(128 + number)):
         while True:
-            answers.write(json.dumps(files.finite(_answer(orders.get()))) + "\n")
-            answers.flush()
+            tell(answered(Trial(**said.get()), judge))
 
 
-def _listen(orders: queue.Queue[dict[str, Any]]) -> None:
+def _listen(said: queue.Queue[dict[str, Any]]) -> None:
     for line in sys.stdin:
-        orders.put(json.loads(line))
+        said.put(json.loads(line))
     # Nobody waits for what is being trained: it goes on from its last checkpoint another time.
     os._exit(0)
 
 
-def _answer(order: dict[str, Any]) -> dict[str, Any]:
-    """Return what came of a trial, or the error that is not its own."""
+def answered(trial: Trial, judge: Judge) -> dict[str, Any]:
+    """Return what came of a trial, or the error that is not its own, as plain data."""
     try:
-        return {"outcome": made(Trial(**order))}
+        return {"outcome": made(trial, judge)}
     except Interrupted as request:
         os._exit(request.exit_code)
     except RecurraError as error:
