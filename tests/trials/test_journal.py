@@ -92,10 +92,8 @@ class Played(Worker):
 
 def played(jobs: int, folder: Path) -> Pool:
     """Return a pool of such processes."""
-    pool = Pool(jobs, folder / "logs")
-    pool.workers = [Played(worker.log) for worker in pool.workers]
     Played.begun.clear()
-    return pool
+    return Pool([Played(folder / f"worker-{number}.log") for number in range(jobs)])
 
 
 def test_every_trial_is_made_once_and_crashes_count(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,7 +59,7 @@ def checked(task: Any, overrides: Any, spaced: Spaced) -> Checked:
             continue
         domain, faults = _fitting(task, overrides, spaced, domain)
         domains.append(domain)
-        problems += faults
+        problems += _with_condition(faults, domain, spaced.domains)
     if not problems:
         problems += _pairs(task, overrides, spaced, domains)
     problems += _size(spaced, domains)
@@ -107,11 +107,20 @@ def _pairs(task: Any, overrides: Any, spaced: Spaced, domains: list[Domain]) -> 
         (kind, choice), *_ = ((n, v) for n, v in values.items() if n != domain.name)
         _, faults = _tried(task, overrides, spaced, domain, values)
         beside = f"beside {kind} = {checking.literal(choice)}: "
-        cure = f'when = {{ "{kind}" = [...] }} names the values with which it is there'
-        problems += [
-            replace(each, fact=beside + each.fact, cure=each.cure or cure) for each in faults
-        ]
+        faults = [replace(each, fact=beside + each.fact) for each in faults]
+        problems += _with_condition(faults, domain, domains)
     return problems
+
+
+def _with_condition(
+    problems: list[Problem], domain: Domain, domains: Sequence[Domain]
+) -> list[Problem]:
+    """Return problems of a key that belongs to one kind, and the space chooses among several."""
+    kind = domain.name.rpartition(".")[0] + ".kind"
+    if all(each.name != kind for each in domains):
+        return problems
+    cure = f'when = {{ "{kind}" = [...] }} names the kinds with which it is there'
+    return [replace(each, cure=cure) if each.code == "RC011" else each for each in problems]
 
 
 def _beside_kinds(domains: list[Domain]) -> Iterator[tuple[dict[str, Any], Domain]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -50,13 +51,12 @@ class Range(Table):
     def count(self) -> float:
         """How many numbers it has."""
         step = self.step or (1 if self.whole else 0)
-        return math.floor((self.high - self.low) / step + 1e-9) + 1 if step else math.inf
+        return int((_exact(self.high) - _exact(self.low)) // _exact(step)) + 1 if step else math.inf
 
     def at(self, share: float) -> int | float:
         """Return the number at a share of the range, from 0 to below 1, as evenly as it draws."""
         if self.count < math.inf and not self.log:
-            step = self.step or 1
-            return self.nth(min(int(share * self.count), int(self.count) - 1), step)
+            return self.nth(min(int(share * self.count), int(self.count) - 1))
         if not self.log:
             return self.low + share * (self.high - self.low)
         # The whole numbers of a log range have each their share, as those between k and k + 1.
@@ -65,10 +65,16 @@ class Range(Table):
         value = min(max(value, self.low), self.high)
         return int(value) if self.whole else value
 
-    def nth(self, number: int, step: float | None = None) -> int | float:
+    def nth(self, number: int) -> int | float:
         """Return the number that comes so many steps after the least."""
-        step = (self.step or 1) if step is None else step
-        return self.low + number * step
+        if self.whole:
+            return self.low + number * (self.step or 1)
+        return float(_exact(self.low) + number * _exact(self.step or 1))
+
+
+def _exact(number: float) -> Decimal:
+    """Return a number as it is written: tenths are no sums of halves."""
+    return Decimal(str(number))
 
 
 class Choices(Table):

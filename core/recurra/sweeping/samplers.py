@@ -7,6 +7,7 @@ killed meanwhile, nor on how many there are.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product
 from typing import Any
@@ -18,6 +19,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import (
     BasePruner,
     MedianPruner,
@@ -44,16 +46,18 @@ def distribution(domain: Domain) -> BaseDistribution:
         # Optuna itself leaves out what no step reaches, with a warning.
         top = int(model.low + (model.count - 1) * (model.step or 1))
         return IntDistribution(int(model.low), top, model.log, int(model.step or 1))
-    low, high = float(model.low), float(model.high)
     if model.step is not None:
-        high = float(model.nth(int(model.count) - 1))
-    return FloatDistribution(low, high, model.log, model.step)
+        # By their numbers, which are exact.
+        return IntDistribution(0, int(model.count) - 1)
+    return FloatDistribution(float(model.low), float(model.high), model.log)
 
 
 def external(domain: Domain, value: Any) -> Any:
     """Return the value of the task that Optuna's value stands for."""
     if isinstance(domain.model, Choices):
         return domain.model.choices[domain.labels.index(value)]
+    if domain.model.step is not None and not domain.model.whole:
+        return domain.nth(value)
     return value
 
 
@@ -62,6 +66,8 @@ def internal(domain: Domain, value: Any) -> Any:
     if isinstance(domain.model, Choices):
         choices = domain.model.choices
         return domain.labels[next(at for at, each in enumerate(choices) if same(each, value))]
+    if domain.model.step is not None and not domain.model.whole:
+        return round((value - domain.model.low) / domain.model.step)
     return value
 
 
@@ -189,5 +195,8 @@ def pruner_of(space: Space) -> BasePruner:
         case Median(startup=startup, first=first):
             return MedianPruner(startup, first)
         case Wilcoxon(p=p, startup=startup):
-            return WilcoxonPruner(p_threshold=p, n_startup_steps=startup)
+            with warnings.catch_warnings():
+                # That its interface may change is told to those who call it.
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return WilcoxonPruner(p_threshold=p, n_startup_steps=startup)
     return NopPruner()
