@@ -22,6 +22,7 @@ NOT_RUN = {
 MADE = {
     "README": ["unit.py"],
     "authors": ["fasta.py", "fasta.toml", "motifs.fasta"],
+    "sweeping": ["digits-space.toml"],
     "plugins": [f"mycells/{name}.py" for name in ("__init__", "options", "mixing", "cells")],
 }
 """Files of the pages that the commands of a page take."""
@@ -38,7 +39,7 @@ FIRST = {
 }
 """What made the runs that the commands of a page take, in less time."""
 
-DEAR = {"README", "comparing", "generating", "reports", "reproducibility", "targets"}
+DEAR = {"README", "comparing", "generating", "reports", "reproducibility", "sweeping", "targets"}
 """Pages whose commands take many seconds: they are run under `-m slow`."""
 
 

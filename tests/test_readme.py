@@ -104,7 +104,7 @@ def test_every_example_is_one_that_is_tried() -> None:
         "sh": r"(pip install|recurra) ",
         "text": r"torchrun |#!/bin/bash\n|error: |\$ ",
         "": r"hello_lstm: |error: |\$ recurra |runs/hello_lstm/1/\n|backtests/airline/1/\n|>a1 |"
-        r"100 updates, left alone|differs: ",
+        r"100 updates, left alone|differs: |digits: ",
     }
     for text in PAGES.values():
         for language, body in pages.BLOCK.findall(text):
