@@ -22,7 +22,7 @@ NOT_RUN = {
 MADE = {
     "README": ["unit.py"],
     "authors": ["fasta.py", "fasta.toml", "motifs.fasta"],
-    "sweeping": ["digits-space.toml"],
+    "sweeping": ["digits_space.toml"],
     "plugins": [f"mycells/{name}.py" for name in ("__init__", "options", "mixing", "cells")],
 }
 """Files of the pages that the commands of a page take."""

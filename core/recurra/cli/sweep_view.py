@@ -73,7 +73,7 @@ def show(sweep: Sweep) -> None:
     shown = ordered(sweep)[:SHOWN]
     keys = list(dict.fromkeys(key for row in shown for key in row.values))
     table = empty_table("")
-    for title in ("trial", *sweep.metrics, *keys):
+    for title in ("trial", *sweep.metrics, *_titles(keys)):
         table.add_column(visible(title), justify="right")
     for row in shown:
         figures = [_number(row.figures[name]) for name in sweep.metrics]
@@ -94,6 +94,12 @@ def show(sweep: Sweep) -> None:
     out(f"best:      trial {sweep.best}, {visible(sweep.folder)}/best.toml")
     out(f"verdict:   {visible(sweep.verdict)}")
     out(f"kept:      {visible(sweep.folder)}")
+
+
+def _titles(keys: list[str]) -> list[str]:
+    """Return the last part of each key, or all of it where another ends alike."""
+    ends = [key.rpartition(".")[2] for key in keys]
+    return [key if ends.count(end) > 1 else end for key, end in zip(keys, ends, strict=True)]
 
 
 def better(way: str | float) -> str:
