@@ -50,7 +50,8 @@ class GRU(GatedCell[GRUOptions]):
         x_r, x_z, x_n = x
         r, z = torch.sigmoid(x_r + h[0]), torch.sigmoid(x_z + h[1])
         old = r * h[2] if self.weight_hn is None else functional.linear(r * state.h, self.weight_hn)
-        return GRUState((1 - z) * torch.tanh(x_n + old) + z * state.h)
+        n = torch.tanh(x_n + old)
+        return GRUState((1 - z) * n + z * state.h)
 
     def native(self) -> Native | None:
         """Return the map to torch's kernel, which resets after the product."""

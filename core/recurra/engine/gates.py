@@ -222,7 +222,7 @@ class WatchedCell:
                 self.bounds.setdefault(name, seen.bounds)
         self._gates.append(gates)
         self.fields = self.fields or list(_names(after))
-        self._states.append([field[0].detach().cpu().numpy().copy() for field in after])
+        self._states.append([_array(field[0]).copy() for field in after])
         return y[:1], rebuild(after, [field[:1] for field in after])
 
     def states(self) -> dict[str, NDArray[Any]]:
@@ -329,7 +329,13 @@ def _row(value: Tensor, rows: int) -> NDArray[Any] | None:
         return None
     one = value.select(shape.index(rows), 0)
     sizes = [size for size in one.shape if size != 1] or [1]
-    array: NDArray[Any] = one.detach().reshape(sizes).cpu().numpy()
+    return _array(one.reshape(sizes))
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    """Return a tensor as an array; numpy has no bfloat16."""
+    own = tensor.detach().cpu()
+    array: NDArray[Any] = (own.float() if own.dtype == torch.bfloat16 else own).numpy()
     return array
 
 
