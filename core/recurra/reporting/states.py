@@ -15,7 +15,7 @@ from recurra.reporting.view import Left, View
 
 STEPS = 120
 """Steps of a map."""
-UNITS = 40
+UNITS = 32
 """Units of a map; of more those that change most."""
 GATE_UNITS = 16
 NAMED = 60
@@ -125,8 +125,8 @@ def _steps(stretch: Stretch) -> Axis:
         names = [_visible(name) for name in stretch.elements]
         if len(names) <= NAMED:
             return Axis("symbol", names=names)
-        counted = [f"{stretch.begin + n:,} {name}" for n, name in enumerate(names)]
-        return Axis("step, symbol", names=counted)
+        counted = [f"{n} {name}" for n, name in enumerate(names)]
+        return Axis("step of the stretch, symbol", names=counted)
     names = [f"{stretch.begin + n}" for n in range(len(stretch.elements))]
     return Axis("step", names=names)
 
