@@ -126,7 +126,7 @@ def _steps(stretch: Stretch) -> Axis:
         if len(names) <= NAMED:
             return Axis("symbol", names=names)
         counted = [f"{n} {name}" for n, name in enumerate(names)]
-        return Axis("step of the stretch, symbol", names=counted)
+        return Axis("step", names=counted)
     names = [f"{stretch.begin + n}" for n in range(len(stretch.elements))]
     return Axis("step", names=names)
 
