@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from trials import PROSE, left, write
 
 import recurra
-from recurra.errors import InputError, RunError
+from recurra.errors import Altered, InputError, RunError
 from recurra.job.train import Silent
 from recurra.train.events import Progress
 
@@ -68,7 +69,9 @@ def test_what_goes_away_under_a_run_is_told_or_not_missed(
     is not there; it never makes half a run where its folder was.
     """
     path = tmp_path / "runs" / "task" / "1"
-    observer = Losing(path / name, loss, step)
+    place = Path(os.path.normpath(path / name))
+    observer = Losing(place, loss, step)
+    altered: list[warnings.WarningMessage] = []
     try:
         run = recurra.run(
             write(tmp_path, PROSE), CHANGES, runs=tmp_path / "runs", observer=observer
@@ -82,11 +85,19 @@ def test_what_goes_away_under_a_run_is_told_or_not_missed(
             assert "whole" not in told and not (path / "checkpoints" / "index.json").is_file()
             return
         # What stands in the place of a file is to be cleared away, as an error says.
-        if loss is _replaced and (path / name).is_dir():
-            (path / name).rmdir()
-        run = recurra.resume(path, checkpoint=int(named[1]) if named[1] else None)
+        if loss is _replaced and place.is_dir():
+            place.rmdir()
+        with warnings.catch_warnings(record=True) as told_first:
+            warnings.simplefilter("always")
+            run = recurra.resume(path, checkpoint=int(named[1]) if named[1] else None)
+        altered += told_first
     assert recurra.load(run.path).evaluate()["metrics"]
-    assert recurra.resume(run.path).result["steps"] == 4
+    with warnings.catch_warnings(record=True) as told_then:
+        warnings.simplefilter("always")
+        assert recurra.resume(run.path).result["steps"] == 4
+    altered += told_then
+    expected = [Altered] if name == "metrics.jsonl" else []
+    assert [each.category for each in altered] == expected, "told once, by whoever finds it"
 
 
 @pytest.fixture
