@@ -23,6 +23,12 @@ ROWS, LISTS = 1 << 15, 1 << 7
 """Rows that are read at a time, and rows of which a cell may hold a whole sequence."""
 BUFFER = 1 << 20
 """Bytes of a column that are read at a time."""
+TEXT = 1 << 25
+"""Bytes of text that rows hold which are read at a time: a word that is written once may stand in
+each of a million rows.
+"""
+VALUES = 1 << 26
+"""Values in the lists of a column, of the rows that a file keeps together, at most."""
 INSTALL = "pip install 'recurra[data]'"
 """How the library comes that reads such files."""
 WITHIN = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")
@@ -31,6 +37,7 @@ PLAIN = ("int", "uint", "float", "halffloat", "double")
 """Types of columns that are arrays of numbers."""
 NUMBERS = ("int", "uint", "float", "halffloat", "double", "decimal", "bool")
 TEXTS = ("string", "large_string", "string_view", "null")
+WORDS = ("string", "large_string")
 MOMENTS = ("timestamp", "date32", "date64")
 """How the types begin that are read, but for what is in lists and in dictionaries."""
 
@@ -75,12 +82,21 @@ class Parquet(Table[ParquetOptions]):
         _check_name(path)
         count = 1
         with files.opened(path) as file, _faults(path, arrow):
-            table = parquet.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False)
-            types = self._types(table.schema_arrow)
+            whole = parquet.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False)
+            types = self._types(whole.schema_arrow)
             lists = any(_kind(of_cells) in WITHIN for of_cells in types)
             rows = LISTS if lists else ROWS
             needed = list(dict.fromkeys(names))
-            for batch in table.iter_batches(rows, columns=needed, use_threads=False):
+            if lists:
+                _check_lists(whole.metadata, needed, self.where)
+            # As codes of words: as words they may be more than memory holds.
+            coded = [name for name, of in zip(names, types, strict=True) if _kind(of) in WORDS]
+            table = parquet.ParquetFile(
+                file, metadata=whole.metadata, read_dictionary=coded, buffer_size=BUFFER,
+                pre_buffer=False,
+            )  # fmt: skip
+            batches = table.iter_batches(rows, columns=needed, use_threads=False)
+            for batch in (part for each in batches for part in _in_parts(each)):
                 places = range(count, count + batch.num_rows)
                 count += batch.num_rows
                 columns = [_column(batch.column(name), name, self.where, arrow) for name in names]
@@ -190,11 +206,48 @@ def _faults(path: Path, arrow: Any) -> Iterator[None]:
     """Turn what the library says of a file into an `InputError` (RC040)."""
     try:
         yield
+    except MemoryError as error:
+        fact = f"{readable(path)} holds more in one place than there is memory for"
+        cure = "write it with smaller row groups, and with shorter lists and texts"
+        raise InputError.of("RC040", fact, key="source.path", cure=cure) from error
     except (arrow.ArrowException, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         fact = f"{readable(path)} cannot be read as a parquet file: {reason}"
         cure = 'if it is a table of text, set source.kind = "csv" or "jsonl"; else bring it whole'
         raise InputError.of("RC040", fact, key="source.path", cure=cure) from error
+
+
+def _check_lists(metadata: Any, names: list[str], where: str) -> None:
+    """Raise `InputError` (RC042) for lists that are more than can be read at once."""
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group)
+        for index in range(rows.num_columns):
+            column = rows.column(index)
+            name = column.path_in_schema.partition(".")[0]
+            if name in names and column.num_values > VALUES:
+                fact = f"{where}: column {name!r} has {column.num_values:,} values in the lists of"
+                fact += f" {rows.num_rows:,} rows that are kept together, and {VALUES:,} are read"
+                cure = "write it with a smaller row_group_size, and with shorter lists"
+                raise InputError.of("RC042", fact, key="source.path", cure=cure)
+
+
+def _in_parts(batch: Any) -> Iterator[Any]:
+    """Give the rows of a batch, few of them at a time where their texts are long."""
+    from pyarrow import compute
+
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        coded = _kind(column.type) == "dictionary" and len(column.dictionary) > 0
+        if coded and _kind(column.type.value_type) in WORDS:
+            words = compute.binary_length(column.dictionary).fill_null(0).to_numpy()
+            sizes += words[column.indices.fill_null(0).to_numpy()]
+    ends = np.cumsum(sizes)
+    first = 0
+    while first < batch.num_rows:
+        before = int(ends[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + TEXT, side="right")))
+        yield batch.slice(first, last - first)
+        first = last
 
 
 def _kind(of_cells: Any) -> str:

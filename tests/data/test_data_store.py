@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurra import InputError, Options, Piece, RecurraError, SymbolOptions
+from recurra.data import kept
 from recurra.data.corpus import build, cache_folder
 from recurra_sources.text import Text, TextOptions
 from recurra_vocabularies.byte import Byte, ByteOptions
@@ -326,3 +329,68 @@ def test_options_of_the_base_are_strict():
     ):
         with pytest.raises(ValueError, match="1 validation error"):
             model.model_validate(table)
+
+
+def _lies(folder: Path, change: Any) -> None:
+    """Change a corpus of the cache, and what vouches for it, as a liar would."""
+    about = json.loads((folder / "about.json").read_text())
+    del about["sha256"]
+    change(folder, about)
+    about["sha256"] = kept._hashes(folder, about)
+    (folder / "about.json").write_text(json.dumps(about))
+
+
+def _headed(folder: Path, shape: str, kind: str = "<i8") -> None:
+    """Write starts whose heading says another shape or type than what follows."""
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
+    text = text.ljust(117) + "\n"
+    (folder / "starts.npy").write_bytes(b"\x93NUMPY\x01\x00\x76\x00" + text.encode() + bytes(16))
+
+
+LIES: dict[str, Any] = {
+    "a shape beyond the file": lambda folder, about: _headed(folder, "(1000000000000,)"),
+    "a shape beyond all numbers": lambda folder, about: _headed(folder, f"({1 << 70},)"),
+    "a shape of nothing": lambda folder, about: _headed(folder, "()"),
+    "a shape below nothing": lambda folder, about: _headed(folder, "(-1,)"),
+    "starts that are none": lambda folder, about: _headed(folder, "(2,)", "<f8"),
+    "starts of objects": lambda folder, about: _headed(folder, "(2,)", "|O"),
+    "starts in a circle": lambda folder, about: np.save(folder / "starts.npy", np.array([0, 5, 2])),
+    "a start behind the end": lambda folder, about: np.save(
+        folder / "starts.npy", np.array([0, 1 << 40])
+    ),
+    "more values": lambda folder, about: about.update(shape=[1 << 60]),
+    "wider values": lambda folder, about: about.update(shape=[3, 10]),
+    "another type": lambda folder, about: about.update(dtype="<f8"),
+    "columns of others": lambda folder, about: about.update(columns={"label": ["a"] * 99}),
+    "tags of nothing": lambda folder, about: (
+        (folder / kept.CODES).write_bytes(b"\0\0"),
+        about.update(tag_names=["a"]),
+    ),
+    "covariates of no kind": lambda folder, about: about.update(
+        covariates={"columns": [[[], {}, None]], "static": [], "ahead": {}}
+    ),
+    "covariates of elsewhere": lambda folder, about: about.update(
+        covariates={"columns": [], "static": [[1.0]] * 7, "ahead": {"-5": [[0.0], []]}}
+    ),
+    "another vocabulary": lambda folder, about: about.update(vocabulary={"symbols": [1, [], None]}),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_corpus_that_lies_is_encoded_anew(lie: str, tmp_path: Path) -> None:
+    """Whatever its headings say, and though its hashes vouch for it, in little memory."""
+    path = tmp_path / "a.txt"
+    path.write_text("abcabcabcabcabc" * 2)
+    made = []
+    for turn in range(2):
+        if turn:
+            (entry,) = [each.parent for each in cache_folder().glob("*/about.json")]
+            _lies(entry, LIES[lie])
+            tracemalloc.start()
+        source = Text(TextOptions(path=str(path)))
+        store = build(source, characters(), 4, "a")
+        made.append((store.values.tolist(), store.starts.tolist(), store.fingerprint))
+        if turn:
+            assert tracemalloc.get_traced_memory()[1] < 1 << 26
+            tracemalloc.stop()
+    assert made[0] == made[1]

@@ -8,10 +8,11 @@ import resource
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recurra import InputError
-from recurra_sources import csv_rows
+from recurra_sources import csv_rows, parquet
 from recurra_sources.csv_rows import Form
 from recurra_sources.tables import Csv, CsvOptions, Jsonl, JsonlOptions
 from recurra_sources.text import Text, TextOptions
@@ -85,7 +86,7 @@ def test_a_bomb_is_bounded_or_refused(name, tmp_path):
     assert status == 0
 
 
-def _outcome(source, told, memory):
+def _outcome(source, told, memory, element="text"):
     """Read in little memory; return 0 where it went as it should."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -93,7 +94,7 @@ def _outcome(source, told, memory):
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     warnings.simplefilter("ignore")
     try:
-        for _ in source.read("text"):
+        for _ in source.read(element):
             pass
     except InputError as error:
         return 0 if told and told in str(error) else 3
@@ -109,3 +110,49 @@ def test_blank_lines_before_a_row_are_rows_that_lack(tmp_path):
     rows = list(csv_rows._one_by_one(numbered, tmp_path / "a.csv", Form(comment="#")))
     expected = {1: ["a", "b"], 2: ["1", "2"], 7: ["3", "4"], 9: ["5", "6"]}
     assert rows == sorted({**expected, **dict.fromkeys((3, 4, 6, 8), [])}.items())
+
+
+def _words(arrow):
+    """Return one long word in each of many rows, written once."""
+    codes = arrow.array(np.zeros(2000, np.int32))
+    return arrow.DictionaryArray.from_arrays(codes, arrow.array(["x" * (1 << 20)]))
+
+
+def _lists(arrow):
+    """Return one cell that holds more numbers than are read at once."""
+    numbers = arrow.array(np.zeros((1 << 16) + 1, np.int8))
+    return arrow.ListArray.from_arrays(arrow.array([0, len(numbers)], arrow.int32()), numbers)
+
+
+def _long(arrow):
+    """Return one cell that holds as many as are read, which are more than this memory holds."""
+    numbers = arrow.array(np.zeros(1 << 25, np.int8))
+    return arrow.ListArray.from_arrays(arrow.array([0, len(numbers)], arrow.int32()), numbers)
+
+
+PACKED = {"a word": (_words, "text", ""), "a list": (_lists, "numbers", "65,537 values"),
+          "a long list": (_long, "numbers", "there is memory for")}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_bomb_of_parquet_is_bounded_or_refused(name, tmp_path, monkeypatch):
+    """Some kilobytes of it become gigabytes: they come in parts, or are refused in words."""
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    make, element, told = PACKED[name]
+    path = tmp_path / "a.parquet"
+    # Which is made in a process of its own: this one stays small.
+    child = os.fork()
+    if not child:
+        write_table(arrow.table({"a": make(arrow)}), path, compression="zstd")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0 and path.stat().st_size < 50_000
+
+    source = parquet.Parquet(parquet.ParquetOptions(path=str(path), columns=["a"]))
+    if make is _lists:
+        monkeypatch.setattr(parquet, "VALUES", 1 << 16)
+    child = os.fork()
+    if not child:
+        os._exit(_outcome(source, told, MEMORY, element))
+    assert os.waitpid(child, 0)[1] == 0

@@ -239,7 +239,7 @@ def test_data_that_a_program_gave_is_given_again(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_bundle_is_not_replaced(plain: Path, tmp_path: Path) -> None:
-    """Neither one of the run, nor any other; a bundle is."""
+    """Neither one of the run, nor any other, nor a bundle of another run; its own is."""
     home = Path(shutil.copytree(plain.parent / "runs" / "task" / "1", tmp_path / "1"))
     for place in (home / "task.toml", write(tmp_path, "dear diary", "diary.txt"), tmp_path):
         before = place.read_bytes() if place.is_file() else b""
@@ -248,6 +248,10 @@ def test_a_file_that_is_no_bundle_is_not_replaced(plain: Path, tmp_path: Path) -
         assert place.is_dir() or place.read_bytes() == before
     for _ in range(2):
         assert recurra.bundle(home, tmp_path / "x.zip").read_bytes() == plain.read_bytes()
+    other = recurra.run(write(tmp_path, HELLO), {"seed": 7}, runs=tmp_path / "other")
+    with pytest.raises(InputError, match=r"x\.zip holds another run(.|\n)*RC080"):
+        recurra.bundle(other, tmp_path / "x.zip")
+    assert (tmp_path / "x.zip").read_bytes() == plain.read_bytes()
 
 
 def test_data_comes_along_or_is_known_again(tmp_path: Path) -> None:

@@ -284,6 +284,22 @@ def test_a_process_that_crashes_is_told_with_its_last_words(
     assert caught.value.problems[0].code == "RC065"
 
 
+def test_a_full_disk_is_told_though_the_process_could_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a process says of a full disk is lost where its words are to lie on that disk."""
+
+    def crash(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("recurra.verbs.run", crash)
+    full = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    with pytest.raises(RunError, match="no space left") as caught:
+        proved(tmp_path, tables(tmp_path, HELLO))
+    assert caught.value.problems[0].code == "RC053"
+
+
 QUICK = {"counting"}
 """The shipped task that is proved by default."""
 LESS: dict[str, dict[str, Any]] = {

@@ -116,7 +116,7 @@ def spilled(
         _note(work, ledger, made)
         target = folder / (key or ledger.digest.hexdigest()[:32])
         # It may have been written meanwhile, and is the same.
-        opened = _open(target)
+        opened = _alike(target, work)
         if opened is None:
             opened = _moved(work, target)
             if not key and (passed := _MADE.get()) is not None:
@@ -155,7 +155,7 @@ def _moved(work: Path, target: Path) -> Opened:
             refusal = error
         if refusal is None and own is not None:
             return _called(own, target)
-        opened = _open(target)
+        opened = _open(target) if refusal is None else _alike(target, work)
         if opened is not None:
             return opened
         if refusal is None or refusal.errno not in OCCUPIED:
@@ -181,13 +181,26 @@ def _called(opened: Opened, target: Path) -> Opened:
 
 
 def _aside(target: Path, work: Path) -> None:
-    """Take what is not a whole corpus from the place of one, in one stroke."""
-    if not os.path.lexists(target) or _open(target) is not None:
+    """Take what is not the corpus that was written from its place, in one stroke."""
+    if not os.path.lexists(target) or _alike(target, work) is not None:
         return
     odd = work.with_name(f"{work.name}-odd")
     with suppress(OSError):
         target.rename(odd)
         shutil.rmtree(odd) if odd.is_dir() and not odd.is_symlink() else odd.unlink()
+
+
+def _alike(target: Path, work: Path) -> Opened | None:
+    """Open a corpus, if it is what was written now: it may be of a version that learned otherwise,
+    and whose ids are others.
+    """
+    opened = _open(target)
+    if opened is None:
+        return None
+    said = json.loads((work / "about.json").read_text(encoding="utf-8"))
+    shape = list(opened.store.values.shape)
+    found = [opened.store.fingerprint, shape, opened.learned]
+    return opened if found == [said["fingerprint"], said["shape"], said["vocabulary"]] else None
 
 
 def _work_folder(folder: Path) -> Path | None:
@@ -353,12 +366,13 @@ def _open(folder: Path) -> Opened | None:
         hashed = {name: value for name, value in raw.items() if name != "sha256"}
         if about.sha256 != _hashes(folder, hashed):
             return None
-        starts = np.load(folder / "starts.npy", allow_pickle=False)
+        # Mapped first: a heading that lies about its length is found out before memory is taken.
+        starts = np.array(np.load(folder / "starts.npy", mmap_mode="r", allow_pickle=False))
         shape = tuple(about.shape)
         values = _mapped(folder / "values.bin", np.dtype(about.dtype), shape)
         codes = _mapped(folder / CODES, CODE, shape[:1]) if about.tag_names else None
         covariates = _covariates(folder, about, starts)
-    except (OSError, ValueError, RecursionError, OverflowError):
+    except Exception:  # whatever a file says that was never written here
         return None
 
     if not _is_sound(starts, len(values)):

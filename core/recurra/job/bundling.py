@@ -26,6 +26,7 @@ ALWAYS = (*SEALED, HASHES, CHANGES, ORIGIN, CALIBRATION, "metrics.jsonl", "sampl
 """What is taken of a run wherever it is there, beside its checkpoints."""
 RESULT = "result.json"
 CACHED = "__pycache__"
+TASK = f"{bundles.RUN}/task.toml"
 
 
 def bundle(path: Path, output: Path | None, with_data: bool) -> Path:
@@ -44,8 +45,25 @@ def bundle(path: Path, output: Path | None, with_data: bool) -> Path:
         if target.exists() and not (target.is_file() and archive.looks_like_one(target)):
             fact = f"{target} is no bundle, and would be lost"
             raise InputError.of("RC080", fact, cure="name another file: -o run.zip")
+        _check_same(target, folder)
         archive.write(target, about.model_dump(mode="json"), contents)
     return target
+
+
+def _check_same(target: Path, folder: RunFolder) -> None:
+    """Raise `InputError` (RC080) where a bundle that would be replaced holds another run.
+
+    One that cannot be opened is none that anybody could train again.
+    """
+    try:
+        with bundles.opened(target) as (held, about):
+            same = held.entries[TASK].sha256 == files.digest(folder.path / "task.toml")
+            named = about.task
+    except (InputError, KeyError):
+        return
+    if not same:
+        fact = f"{target} holds another run, of task {named[:80]}, and it would be lost"
+        raise InputError.of("RC080", fact, cure="name another file, or take this one away first")
 
 
 def _checked(folder: RunFolder) -> Resolved:

@@ -148,7 +148,7 @@ def _check_overrides(overrides: Overrides) -> None:
         for key, _ in leaves(override.tables):
             if key[0] != SOURCE:
                 name = ".".join(map(str, key))
-                fact = f"{name} cannot change where a run is reproduced: it would be another one"
+                fact = "where a run is reproduced, this stays: it would be another run"
                 cure = "leave it out; where the data lies now is said by -o source.path=..."
                 raise InputError.of("RC080", fact, key=name, cure=cure)
 

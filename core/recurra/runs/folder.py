@@ -109,8 +109,8 @@ class RunFolder:
             with system.locked(self.path / LOCK):
                 yield
         except system.Held as error:
-            fact = f"{self.path} is being trained by another process"
-            cure = "wait for it to end, or stop it with Ctrl-C"
+            fact = f"{self.path} is in use: another process trains it, or puts it into a bundle"
+            cure = "wait for that to end, or stop it with Ctrl-C"
             raise InputError.of("RC055", fact, cure=cure) from error
 
     def write(self, name: str, value: Any) -> None:

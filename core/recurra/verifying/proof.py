@@ -22,6 +22,8 @@ from recurra.verifying.rhythm import Shortened
 
 LOOKING = 300
 """Seconds that looking for a cause may take."""
+LEAST = 1 << 14
+"""Bytes of a disk that is full: no more than what a few lines take."""
 IN_A_ROW = 2
 """Runs without a kill, since their time was over before it came, after which no more are begun."""
 
@@ -127,7 +129,7 @@ class Proof:
         verified = self.verified
         life = self._lived(["run", str(self.task), "--runs", str(self.folder / "reference")])
         if life.code:
-            raise _error_of(life)
+            raise _error_of(life, self.folder)
         reference = RunFolder.open(self.folder / "reference" / self.name)
         verified.reference_seconds = life.seconds
         updates = f"{verified.updates:,} update{'s' * (verified.updates != 1)}"
@@ -164,7 +166,7 @@ class Proof:
             if life.code == 0:
                 return RunFolder.open(home / self.name).path
             if life.code is not None:
-                verified.refused = str(_error_of(life))
+                verified.refused = str(_error_of(life, self.folder))
                 return None
 
             phase, step = "start", 0
@@ -200,10 +202,16 @@ def _saved(task: Path) -> int | None:
         return 0
 
 
-def _error_of(life: Life) -> RecurraError:
-    """Return the error that a process has ended with."""
+def _error_of(life: Life, folder: Path | None = None) -> RecurraError:
+    """Return the error that a process has ended with, which wrote into a folder."""
     answer = life.answer()
     if "error" in answer:
         return error_of(answer)
+    if folder is not None and shutil.disk_usage(folder).free < LEAST:
+        # What the process said of it found no place either.
+        fact = f"{folder} cannot be written to: there is no space left on its disk"
+        return RunError.of(
+            "RC053", fact, cure="free some space, or name another folder: --runs DIR"
+        )
     fact = f"the process ended with exit code {life.code}: {life.last_words() or 'without a word'}"
     return RunError.of("RC065", fact, cure="run the task alone with `recurra run`, and mend that")
