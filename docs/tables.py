@@ -25,6 +25,7 @@ from recurra.contracts.component import KINDS
 from recurra.contracts.options import BlockOptions, CellOptions, GatedOptions, LossColumn
 from recurra.schema import json_schema, option_rows, rows_of
 from recurra.spec import tables
+from recurra.spec.schedules import SCHEDULES
 from recurra.spec.spelling import literal
 
 DOCS = Path(__file__).parent
@@ -145,11 +146,11 @@ def _of_file(catalog: Catalog) -> str:
 def _of_schedules(catalog: Catalog) -> str:
     """Return the keys of all schedules, each with the kinds that have it."""
     kinds: dict[Row, list[str]] = {}
-    for kind, model in tables.SCHEDULES.items():
+    for kind, model in SCHEDULES.items():
         for row in option_rows(model):
             if row[0] != "kind":
                 kinds.setdefault(row, []).append(f"`{kind}`")
-    every = len(tables.SCHEDULES)
+    every = len(SCHEDULES)
     rows = [
         (name, "all" if len(of) == every else ", ".join(of), *rest)
         for (name, *rest), of in kinds.items()

@@ -16,6 +16,7 @@ from recurra.contracts.component import KINDS
 from recurra.contracts.options import CellOptions, GatedOptions, Options
 from recurra.schema import json_schema
 from recurra.spec import tables
+from recurra.spec.schedules import SCHEDULES
 from recurra.train import optimizer
 
 WRITE = "say it in the Field(description=...) of the key, then: python docs/tables.py"
@@ -50,7 +51,7 @@ TABLES = {
     tables.Generation: "## `[generation]`",
     tables.Device: "## `[device]`",
     tables.Expect: "## `[expect]`",
-    **dict.fromkeys(tables.SCHEDULES.values(), "### `[training.schedule]`"),
+    **dict.fromkeys(SCHEDULES.values(), "### `[training.schedule]`"),
 }
 """The headings under which the core's own tables stand."""
 

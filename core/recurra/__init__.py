@@ -52,12 +52,14 @@ if TYPE_CHECKING:
         LossOptions,
         Options,
         SymbolOptions,
+        TrackerOptions,
     )
     from recurra.contracts.scan import ContextState, ScanCell, ScanState
     from recurra.contracts.source import NO_LABEL, Piece, Role, Source
     from recurra.contracts.stamps import Stamp
     from recurra.contracts.target import Elements, Examples, Past, Target, Window
     from recurra.contracts.timeline import Frequency, Timeline
+    from recurra.contracts.tracker import Ending, Followed, Point, Tracker
     from recurra.contracts.transform import Transform
     from recurra.contracts.vocabulary import Element, UnknownSymbol, Values, Vocabulary
     from recurra.engine.context import lagged
@@ -101,6 +103,11 @@ _HOME = {
     "LossOptions": "recurra.contracts.options",
     "Options": "recurra.contracts.options",
     "SymbolOptions": "recurra.contracts.options",
+    "TrackerOptions": "recurra.contracts.options",
+    "Ending": "recurra.contracts.tracker",
+    "Followed": "recurra.contracts.tracker",
+    "Point": "recurra.contracts.tracker",
+    "Tracker": "recurra.contracts.tracker",
     "ContextState": "recurra.contracts.scan",
     "ScanCell": "recurra.contracts.scan",
     "ScanState": "recurra.contracts.scan",
@@ -168,10 +175,12 @@ __all__ = [
     "Element",
     "Elements",
     "Encoder",
+    "Ending",
     "Examples",
     "Field",
     "Figure",
     "FilePath",
+    "Followed",
     "Form",
     "Fourier",
     "FourierPeriod",
@@ -193,6 +202,7 @@ __all__ = [
     "Past",
     "Piece",
     "PluginError",
+    "Point",
     "RecurraError",
     "Role",
     "Sampling",
@@ -207,6 +217,8 @@ __all__ = [
     "SymbolOptions",
     "Target",
     "Timeline",
+    "Tracker",
+    "TrackerOptions",
     "Transform",
     "UnknownSymbol",
     "Unsuited",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from recurra.contracts.cell import Cell
@@ -13,12 +15,13 @@ from recurra.contracts.loss import Loss
 from recurra.contracts.metric import Figure
 from recurra.contracts.source import FUTURE, OF_STEPS, PAST, Source
 from recurra.contracts.target import Target
+from recurra.contracts.tracker import Tracker
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.errors import InputError, PluginError, Problem, listing
 from recurra.generate import levels as written
 from recurra.generate.elements import ELEMENTS
 from recurra.resolved import Part, Resolved
-from recurra.spec.tables import MOST, Generation, Sequence, Task
+from recurra.spec.tables import MOST, TRACK, Generation, Sequence, Task
 from recurra.train.metrics import expected_figures, known
 
 NO_METRIC = "there is no such metric here"
@@ -55,6 +58,7 @@ def check_compatibility(resolved: Resolved) -> None:
         problems += _lacking(resolved, cell, key)
     problems += _lacking(resolved, parts["encoder"], "encoder")
     problems += _generation_problems(resolved, vocabulary)
+    problems += tracker_problems(resolved)
     if problems:
         raise InputError(resolved.place(problem) for problem in problems)
 
@@ -292,6 +296,40 @@ def _lacking(resolved: Resolved, part: Part, key: str) -> list[Problem]:
         )
         problems.append(Problem("RC031", fact, f"{key}.kind", allowed=listing(fitting)))
     return problems
+
+
+def check_trackers(resolved: Resolved) -> None:
+    """Check that the trackers that are asked for can be told. Raises `InputError` (RC031)."""
+    if problems := list(tracker_problems(resolved)):
+        raise InputError(resolved.place(problem) for problem in problems)
+
+
+def tracker_problems(resolved: Resolved) -> Iterator[Problem]:
+    """Give a problem for each tracker that is asked for and lacks what it imports.
+
+    Raises `PluginError` (RC071).
+    """
+    for index, part in enumerate(resolved.trackers):
+        target = _expect(part, Tracker)
+        missing = lacking_modules(target)
+        if missing:
+            name, needs = part.entry.component.name, " and ".join(missing)
+            verb = "is" if len(missing) == 1 else "are"
+            fact = f"tracker {name!r} needs {needs}, which {verb} not installed"
+            yield Problem("RC031", fact, f"{TRACK}[{index}].kind", cure=target.install)
+
+
+def lacking_modules(tracker: type[Tracker[Any]]) -> list[str]:
+    """Return the modules that a tracker imports and that are not installed."""
+    return [name for name in tracker.requires if not _there(name)]
+
+
+def _there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        # What it is a part of is not there, or was put there by hand.
+        return module in sys.modules
 
 
 _BASES: dict[str, type] = {

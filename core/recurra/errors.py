@@ -358,6 +358,10 @@ class Unguarded(RecurraWarning, RuntimeWarning):
     """
 
 
+class Untracked(RecurraWarning, RuntimeWarning):
+    """A tracker cannot be told of a run, which goes on without it."""
+
+
 class Waiting(RecurraWarning, UserWarning):
     """Another process makes what this one needs, and is waited for."""
 

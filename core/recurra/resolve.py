@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from recurra.catalog import Catalog, Entry, discover, local
+from recurra.contracts.component import TRACKER
 from recurra.contracts.options import Options, validate_options
-from recurra.contracts.vocabulary import broken_text
 from recurra.errors import (
     InputError,
     OtherVersion,
@@ -30,14 +30,17 @@ from recurra.errors import (
 from recurra.resolved import Part, Resolved
 from recurra.spec import checking, versions
 from recurra.spec.document import Document, Key, Layer
+from recurra.spec.halves import refuse_halves
 from recurra.spec.kinds import Exchange, settle
 from recurra.spec.reading import read
+from recurra.spec.schedules import SCHEDULES
 from recurra.spec.tables import (
     COMPONENT_TABLES,
     GIVEN_SOURCE,
     MOST_FILES,
     MOST_LAYERS,
-    SCHEDULES,
+    MOST_TRACKERS,
+    TRACK,
     Task,
 )
 from recurra.surroundings import cores, most_threads
@@ -63,7 +66,7 @@ def resolve(
     versions.settled(document)
     if recorded:
         versions.complete(document)
-    _refuse_halves(document, document.data)
+    refuse_halves(document, document.data)
     files, missing = _plugin_files(document)
     if missing:
         _, problems = checking.check(document)
@@ -95,12 +98,13 @@ def resolve(
     resolved = Resolved(
         document, task, catalog, components.parts, components.cells, list(notes.values())
     )
+    resolved.trackers = components.trackers
     generation = document.table(("generation",)) or {}
     if "length" not in generation:
         resolved.all_ahead()
     if data is not None:
         resolved = resolved.giving(data)
-    _refuse_halves(document, resolved.tables())
+    refuse_halves(document, resolved.tables())
     return resolved
 
 
@@ -130,16 +134,19 @@ def _take_place(document: Document, catalog: Catalog) -> None:
 
 
 class Components(NamedTuple):
-    """A task's components: its parts by their tables, its cells, and what is wrong with others."""
+    """A task's components: its parts by their tables, its cells and trackers, and what is wrong
+    with others.
+    """
 
     parts: dict[str, Part]
     cells: list[Part]
+    trackers: list[Part]
     faults: list[RecurraError]
 
 
 def _components(document: Document, catalog: Catalog, recorded: bool) -> Components:
     """Find the component of each table, and check its options."""
-    components = Components({}, [], [])
+    components = Components({}, [], [], [])
     for key in _component_keys(document):
         try:
             part = _part(document, catalog, key)
@@ -150,6 +157,8 @@ def _components(document: Document, catalog: Catalog, recorded: bool) -> Compone
             continue
         if key[0] == "cell":
             components.cells.append(part)
+        elif key[0] == TRACK:
+            components.trackers.append(part)
         else:
             components.parts[str(key[0])] = part
     return components
@@ -228,45 +237,6 @@ def _with_threads_of_here(task: Task) -> Task:
     warn(f"{fact}: so many are used", OtherVersion)
     here = device.model_copy(update={"threads": cores()})
     return task.model_copy(update={"device": here})
-
-
-def _refuse_halves(document: Document, tables: dict[str, Any]) -> None:
-    """Raise `InputError` (RC002) if a text in plain tables is one that no file can hold.
-
-    None comes from a TOML file, but from Python, or from a folder whose name is not UTF-8.
-    """
-    problems = []
-    for key, text in _texts(tables):
-        if broken_text(text) >= 0:
-            problems.append(_half(document, key, text))
-    if problems:
-        raise InputError(problems)
-
-
-def _texts(value: Any, key: Key = ()) -> Iterator[tuple[Key, str]]:
-    """Give each text in plain tables with its key; the name of a key is at its table's key."""
-    if isinstance(value, str):
-        yield key, value
-    elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _texts(name, key)
-            yield from _texts(inner, (*key, str(name)))
-    elif isinstance(value, list | tuple):
-        for index, inner in enumerate(value):
-            yield from _texts(inner, (*key, index))
-
-
-def _half(document: Document, key: Key, text: str) -> Problem:
-    """Return the problem of a text that no file can hold."""
-    at = broken_text(text)
-    fact = (
-        "a text cannot be read or written: it holds half of a surrogate pair,"
-        f" U+{ord(text[at]):04X}, at {at}"
-    )
-    excerpt = ascii(text[max(0, at - 20) : at + 20])
-    cure = "give text that UTF-8 can hold; a task and its data lie in folders whose names are UTF-8"
-    name, place = checking.dotted(key), document.place(key)
-    return Problem("RC002", fact, name, place, got=excerpt, cure=cure)
 
 
 def _optimizer_problems(document: Document) -> list[Problem]:
@@ -376,6 +346,11 @@ def _component_keys(document: Document) -> list[Key]:
         keys.append(("cell",))
     elif cell is not None and isinstance(cell["stack"], list):
         keys += [("cell", "stack", index) for index in range(min(len(cell["stack"]), MOST_LAYERS))]
+
+    trackers = document.data.get(TRACK)
+    if isinstance(trackers, list):
+        listed = enumerate(trackers[:MOST_TRACKERS])
+        keys += [(TRACK, index) for index, table in listed if isinstance(table, dict)]
     return keys
 
 
@@ -412,7 +387,7 @@ def _part(document: Document, catalog: Catalog, key: Key) -> Part:
     table: Any = document.data
     for step in key:
         table = table[step]
-    kind = str(key[0])
+    kind = TRACKER if key[0] == TRACK else str(key[0])
     name = checking.dotted(key)
     if not isinstance(table, dict):
         raise InputError.of("RC012", f"{name} must be a table", key=name, place=document.place(key))

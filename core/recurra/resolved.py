@@ -20,7 +20,7 @@ from recurra.data.marks import Marked
 from recurra.errors import InputError, Problem, RecurraError
 from recurra.spec import checking
 from recurra.spec.document import Document
-from recurra.spec.tables import Task
+from recurra.spec.tables import TRACK, Task
 
 if TYPE_CHECKING:
     from recurra.contracts.source import Role, Source
@@ -58,6 +58,8 @@ class Resolved:
     notes: list[str] = field(default_factory=list)
     given: Source[Any] | None = None
     """The source, where a program has given it its data."""
+    trackers: list[Part] = field(default_factory=list)
+    """What is told of the run while it is trained; it is no part of the task."""
 
     def source(self) -> Source[Any]:
         """Return where sequences come from."""
@@ -168,8 +170,13 @@ class Resolved:
         return hashes
 
     def tables(self) -> dict[str, Any]:
-        """Return the whole task as plain tables: read back, they give an equal task."""
-        tables = self.task.model_dump(mode="json", by_alias=True, exclude_none=True)
+        """Return the whole task as plain tables: read back, they give an equal task.
+
+        Trackers are left out: with them or without, a run is the same.
+        """
+        tables = self.task.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude={TRACK}
+        )
         free = tables["training"]["optimizer"]  # no model of ours says what may be None in it
         tables["training"]["optimizer"] = {
             name: value for name, value in free.items() if value is not None

@@ -8,9 +8,10 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from recurra.catalog import Catalog, Entry
+from recurra.contracts.component import TRACKER
 from recurra.spec import checking
 from recurra.spec.rules import Rule
-from recurra.spec.tables import COMPONENT_TABLES, Task
+from recurra.spec.tables import COMPONENT_TABLES, TRACK, Task
 
 
 def option_rows(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
@@ -63,6 +64,9 @@ def json_schema(catalog: Catalog) -> Rule:
         if field.get("default") is not None:
             properties[kind]["default"] = field["default"]
         whole[kind] = needs
+    table, needs = _table_schema(TRACKER, catalog, definitions)
+    rules = table["allOf"] + needs.get("allOf", [])
+    properties[TRACK]["items"] = {**table, **needs, "allOf": rules}
     definitions["Training"]["properties"]["schedule"] |= _schedule_schema(definitions)
     whole["training"] = {"properties": {"schedule": {"required": ["kind"]}}}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recurra.attribution import blaming
-from recurra.compatibility import check_compatibility
+from recurra.compatibility import check_compatibility, check_trackers
 from recurra.errors import InputError, Problem
 from recurra.generate import arguments
 from recurra.generate.levels import parsed
@@ -44,7 +44,7 @@ from recurra.job.rolling import (
     without_future,
 )
 from recurra.job.run import Run
-from recurra.job.start import Start
+from recurra.job.start import start_of
 from recurra.job.summary import summary
 from recurra.job.train import tell, watching
 from recurra.model.device import arithmetic
@@ -53,6 +53,8 @@ from recurra.resolved import Resolved
 from recurra.runs.backtests import Asked, BacktestFolder, newest
 from recurra.runs.folder import RunFolder
 from recurra.runs.versions import check_trusted, check_trusted_files, warn_of_others
+from recurra.spec.tables import TRACK
+from recurra.spec.tracks import with_trackers
 from recurra.train.events import Observer
 from recurra.verifying.proof import Proof, Verified
 from recurra.verifying.rhythm import UPDATES, foretold, shortened
@@ -92,6 +94,7 @@ def run(
     trust: bool = False,
     levels: Any = None,
     paths_of: str | PathLike[str] | None = None,
+    track: Iterable[Any] | None = None,
     runs: str | Path = "runs",
     observer: Observer | None = None,
     expect: bool = False,
@@ -116,12 +119,16 @@ def run(
     `paths_of` is another run of the same network, or its folder: the cells take the execution paths
     that it records, so that every bit can be compared.
 
+    `track` names trackers that are told of the run, in place of those of the task: `"csv"`,
+    `"mlflow(experiment=x)"` or a table of options each. They are no part of the run, and one that
+    cannot be told does not stop it (`Untracked`).
+
     With `expect`, a task without a band of `[expect]` is refused: its result would tell of none
     that broke. Raises `InputError` before anything is written, `RunError` if training fails,
     `Interrupted` once its state is saved.
     """
     observer = watching(observer)
-    changed = with_levels(arguments.overrides(overrides), levels)
+    changed = with_trackers(with_levels(arguments.overrides(overrides), levels), track)
     here, launch = world(), relaunch.this_launch()
     resolved = here.together(lambda: resolve(arguments.task(task), changed, data=data))
     check_bands(resolved, expect)
@@ -132,7 +139,7 @@ def run(
     if before is not None:
         tell(observer, [f"{before} was begun by this launch of torchrun, and goes on"])
         return resume(before, data=data, observer=observer, trust=trust, expect=expect)
-    origin = _start(start, checkpoint, add_symbols, refit_scale, trust)
+    origin = start_of(start, checkpoint, add_symbols, refit_scale, trust)
     if origin is not None:
         origin.check(resolved)
 
@@ -143,36 +150,7 @@ def run(
     ready = prepared(resolved, origin, execution)
     # What can be refused before training has been: from here on a run is written.
     folder = here.alone(lambda: relaunch.note(RunFolder.create(place, name), launch))
-    return ready.trained(folder, observer)
-
-
-def _start(
-    path: str | PathLike[str] | None,
-    checkpoint: str,
-    add_symbols: bool,
-    refit_scale: bool,
-    trust: bool,
-) -> Start | None:
-    """Open the run that another starts from, if there is one.
-
-    Raises `InputError` (RC080) for what is said of none.
-    """
-    wider = arguments.flag("add_symbols", add_symbols)
-    refits = arguments.flag("refit_scale", refit_scale)
-    if path is None:
-        said = {"checkpoint": checkpoint != "best", "add_symbols": wider, "refit_scale": refits}
-        said["trust"] = arguments.flag("trust", trust)
-        names = ", ".join(name for name, is_said in said.items() if is_said)
-        if names:
-            fact = f"{names} cannot be followed: the run starts from no other"
-            cure = f"name the run with --from RUN (start=...), or leave {names} out"
-            raise InputError.of("RC080", fact, cure=cure)
-        return None
-
-    opened = load(path, checkpoint, trust=trust)
-    saved = opened.folder.checkpoints
-    step = saved.index().get(checkpoint, saved.index()["last"])
-    return Start(opened, step, saved.digest(step), wider, refits)
+    return ready.trained(folder, observer, trackers=resolved.trackers)
 
 
 @jointly
@@ -185,6 +163,7 @@ def resume(
     trust: bool = False,
     changed_plugins: bool = False,
     checkpoint: int | None = None,
+    track: Iterable[Any] | None = None,
     expect: bool = False,
 ) -> Run:
     """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped.
@@ -199,9 +178,10 @@ def resume(
 
     A local plugin file that was edited meanwhile is refused (RC045), unless `trust` takes it as it
     is now, and records it; `changed_plugins` is the name that this had before. Another version of
-    an installed plugin is taken with a warning (`OtherVersion`), and recorded. `expect` is as in
-    `run`. Raises `InputError` (RC055) if another process trains the run, and `RunError` (RC052) if
-    a file of it is damaged or was changed.
+    an installed plugin is taken with a warning (`OtherVersion`), and recorded. The trackers of the
+    run go on where they were, unless `track` names others, which are told all that it records.
+    `expect` is as in `run`. Raises `InputError` (RC055) if another process trains the run, and
+    `RunError` (RC052) if a file of it is damaged or was changed.
     """
     observer = watching(observer)
     folder = world().together(lambda: RunFolder.open(arguments.path("run", path)))
@@ -211,13 +191,16 @@ def resume(
         warn_of_others(folder)
         trusted = arguments.flag("changed_plugins", changed_plugins) or trust
         check_trusted(folder, arguments.flag("trust", trusted), tell=False)
-        changes = changed(folder, arguments.overrides(overrides), data)
+        asked = with_trackers(arguments.overrides(overrides), track)
+        changes = changed(folder, asked, data)
         if checkpoint is not None:
             changes = replace(changes, step=arguments.whole("checkpoint", checkpoint))
         resolved = changes.asked
         check_bands(resolved, expect)
         agreed(resolved)
-        return go_on(folder, changes, observer)
+        check_trackers(resolved)
+        trackers = resolved.trackers if TRACK in resolved.document.data else None
+        return go_on(folder, changes, observer, trackers=trackers)
 
 
 def verify(

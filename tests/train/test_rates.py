@@ -17,7 +17,7 @@ from trials import PROSE, write
 import recurra
 from recurra.job.data import load_data
 from recurra.job.run import Run
-from recurra.spec.tables import Constant, Cosine, Linear, Plateau
+from recurra.spec.schedules import Constant, Cosine, Linear, Plateau
 from recurra.train.loop import Trainer
 from recurra.train.optimizer import Rate
 

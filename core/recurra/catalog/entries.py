@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from recurra.catalog import local
 from recurra.catalog.loading import brief, canonical, contained
-from recurra.contracts.component import KINDS, Component
+from recurra.contracts.component import KINDS, TRACKER, Component, header
 from recurra.errors import InputError, PluginError, Problem, RecurraError, listing, nearest
 
 HOME = "recurra"
@@ -103,10 +103,11 @@ class Entry:
     def options(self) -> Any:
         """The options model, imported now. Raises `PluginError` (RC070, RC071)."""
         # Here, since a list has no need of pydantic.
-        from recurra.contracts.options import CellOptions, Options
+        from recurra.contracts.options import CellOptions, Options, TrackerOptions
 
         model = self._load(self.component.options)
-        base = CellOptions if self.component.kind == "cell" else Options
+        bases: dict[str, Any] = {"cell": CellOptions, TRACKER: TrackerOptions}
+        base = bases.get(self.component.kind, Options)
         if isinstance(model, type) and issubclass(model, base):
             return model
         fact = (
@@ -218,7 +219,7 @@ class Catalog:
         elsewhere = [entry.component.kind for entry in self.named(name)]
         broken = [plugin for plugin in self.plugins if plugin.status != "ok"]
         if elsewhere:
-            cure = f"{name!r} is a {elsewhere[0]}: put it in the [{elsewhere[0]}] table"
+            cure = f"{name!r} is a {elsewhere[0]}: put it in the {header(elsewhere[0])} table"
         elif broken:
             failures = [f"{one.distribution} ({one.status}: {one.error})" for one in broken]
             cure += f"; not loaded: {', '.join(failures)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recurra.catalog import Catalog, Entry, Plugin
+from recurra.contracts.component import header
 from recurra.doctor import names_in_variables
 from recurra.errors import InputError, nearest
 from recurra.errors import listing as listed
@@ -127,7 +128,7 @@ def paste(entry: Entry, name: str) -> str:
     """
     from recurra.schema import option_rows
 
-    lines = [f"[{entry.component.kind}]", f'kind = "{name}"']
+    lines = [header(entry.component.kind), f'kind = "{name}"']
     for option, allowed, default, _ in option_rows(entry.options):
         if default == "required":
             lines.append(f"# {option} = ...  # {allowed}, required")

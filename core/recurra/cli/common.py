@@ -31,6 +31,15 @@ Trust = Annotated[
     typer.Option("--trust", help="Run local plugin files that were edited since as they are now."),
 ]
 
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        help="Tell a tracker, in place of those of the task: csv, 'mlflow(experiment=x)'",
+        metavar="KIND",
+    ),
+]
+
 LevelsAsked = Annotated[
     str | None,
     typer.Option(

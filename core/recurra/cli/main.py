@@ -34,6 +34,7 @@ from recurra.cli.common import (
     Override,
     RunPath,
     Seed,
+    Track,
     Trust,
     print_json,
     speaks_unicode,
@@ -145,6 +146,7 @@ def run(
             "--paths-of", help="Take the execution paths of a run, bit for bit.", metavar="RUN"
         ),
     ] = None,
+    track: Track = None,
     expect: Annotated[
         bool, typer.Option("--expect", help="Fail if a band of [expect] does not hold.")
     ] = False,
@@ -170,6 +172,7 @@ def run(
         runs=runs,
         levels=levels,
         paths_of=paths_of,
+        track=track or None,
         observer=observer,
         expect=expect,
     )
@@ -194,6 +197,7 @@ def resume(
             min=0, help="Go on from the checkpoint of this step, not the last.", metavar="STEP"
         ),
     ] = None,
+    track: Track = None,
     expect: bool = False,
     as_json: Json = False,
 ) -> None:
@@ -210,6 +214,7 @@ def resume(
         observer=observer,
         trust=trust,
         checkpoint=checkpoint,
+        track=track or None,
         expect=expect,
     )
     _finish_run(done, expect, as_json)

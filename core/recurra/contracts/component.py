@@ -9,12 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
-API = (1, 1)
+API = (1, 2)
 """The version of the plugin contract: a plugin of another major version is not loaded."""
 
-Kind: TypeAlias = Literal["source", "vocabulary", "target", "encoder", "cell", "loss"]
+Kind: TypeAlias = Literal["source", "vocabulary", "target", "encoder", "cell", "loss", "tracker"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""The kinds of component, in the order in which a sequence meets them."""
+"""The kinds of component, in the order in which a sequence meets them; a tracker sees none."""
+
+TRACKER: Kind = "tracker"
+"""The kind of which a task may have any number, in [[track]] tables."""
+
+
+def header(kind: str) -> str:
+    """Return the header of the table of a task in which a component of a kind stands."""
+    return "[[track]]" if kind == TRACKER else f"[{kind}]"
+
 
 CAPABILITIES: dict[str, str] = {
     "carry": "its state goes on from window to window",

@@ -109,6 +109,17 @@ class SymbolOptions(Options):
     )
 
 
+class TrackerOptions(Options):
+    """What every tracker has: the engine reads it."""
+
+    timeout: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="seconds that a call may take before the run goes on without the tracker",
+    )
+
+
 def to_json(table: dict[str, Any]) -> str:
     """Return a TOML table as JSON, for pydantic to judge.
 

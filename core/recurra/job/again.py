@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from recurra.attribution import blaming
 from recurra.compatibility import check_compatibility
 from recurra.job import sharing
@@ -12,8 +14,10 @@ from recurra.job.paths import begins_inside
 from recurra.job.preflight import preflight
 from recurra.job.reopen import recorded_paths, relearn, same_data
 from recurra.job.run import Run
+from recurra.job.tracking import Trackers
 from recurra.job.train import train
 from recurra.model.device import arithmetic
+from recurra.resolved import Part
 from recurra.runs import files
 from recurra.runs.folder import RunFolder
 from recurra.runs.versions import warn_of_other_device, warn_of_other_paths
@@ -27,11 +31,13 @@ def go_on(
     observer: Observer,
     until: int | None = None,
     judged: bool = True,
+    trackers: Sequence[Part] | None = None,
 ) -> Run:
     """Train a run on, to its end or up to a step, bit for bit where nothing changes in its task.
 
-    What comes of it is measured where it is to be `judged`. Whoever calls this holds the folder
-    (`RunFolder.held`), since before it read the run.
+    What comes of it is measured where it is to be `judged`. It tells `trackers`, those that have
+    followed it where that is None. Whoever calls this holds the folder (`RunFolder.held`), since
+    before it read the run.
     """
     resolved = changes.asked
     with blaming(resolved), arithmetic(resolved.task.device):
@@ -67,4 +73,5 @@ def go_on(
             randomness = recorded.randomness
             learned = loaded.vocabulary, loaded.answers
             this = Run(folder, resolved, *learned, network, randomness, loaded.covariates)
+            this.trackers = Trackers.of(folder, trackers, resolved.catalog)
             return train(this, loaded, observer, changes, until, judged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recurra.attribution import blaming
@@ -16,11 +17,12 @@ from recurra.job.paths import Execution
 from recurra.job.preflight import preflight
 from recurra.job.run import Run
 from recurra.job.start import Start
+from recurra.job.tracking import Trackers
 from recurra.job.train import tell, train
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
 from recurra.randomness import SCHEME
-from recurra.resolved import Resolved
+from recurra.resolved import Part, Resolved
 from recurra.runs.folder import RunFolder
 from recurra.train.events import Observer
 from recurra.world import world
@@ -43,8 +45,9 @@ class Prepared:
         observer: Observer,
         until: int | None = None,
         judged: bool = True,
+        trackers: Sequence[Part] = (),
     ) -> Run:
-        """Train it in a folder of its own, up to a step if there is one.
+        """Train it in a folder of its own, up to a step if there is one, and tell `trackers`.
 
         What comes of it is measured where it is to be `judged`. Raises `RunError`, or
         `Interrupted`, its state saved.
@@ -63,6 +66,7 @@ class Prepared:
             tell(observer, [*(self.origin.lines() if self.origin else []), *data.times()])
             learned = data.vocabulary, data.answers
             this = Run(folder, resolved, *learned, network, self._scheme, data.covariates)
+            this.trackers = Trackers.of(folder, trackers, resolved.catalog)
             return train(this, data, observer, until=until, judged=judged)
 
     @property

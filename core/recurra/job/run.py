@@ -42,6 +42,7 @@ from recurra.job.results import figures
 from recurra.job.scored import Asked, Scores, scoring_of
 from recurra.job.series import check_forecasts
 from recurra.job.tracing import Trace, trace_of
+from recurra.job.tracking import Trackers, followed
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
 from recurra.reporting.saving import drawn
@@ -84,6 +85,8 @@ class Run:
         self.covariates = covariates
         # What result.json holds, `recurra.job.figures.Result`, once training has ended here.
         self.result: dict[str, Any] = {}
+        # What is told of it while it is trained.
+        self.trackers = Trackers()
         # Updates that were made before this process took the run up.
         self.steps_before = 0
 
@@ -94,6 +97,13 @@ class Run:
     def __fspath__(self) -> str:
         """Return the path of its folder: a run stands wherever that of one is asked for."""
         return str(self.path)
+
+    def follow(self) -> None:
+        """Let the trackers follow it from where it stands."""
+        if self.trackers.tellers:
+            weights = sum(weight.numel() for weight in self.network.parameters())
+            seen = followed(self.folder, self.resolved.tables(), weights)
+            self.trackers.begin(seen, self.folder, self.steps_before)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return every record of training, validation and evaluation."""

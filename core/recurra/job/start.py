@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any
 
 import torch
@@ -15,12 +16,15 @@ from recurra.data import intake
 from recurra.data.known import Known, listed, unknown
 from recurra.data.marks import MARKS, Marked
 from recurra.errors import InputError, Problem
+from recurra.generate import arguments
 from recurra.job.changes import Change, differences, shown
 from recurra.job.data import Data, load_data
 from recurra.job.elements import ELEMENTS
+from recurra.job.opening import opened
 from recurra.job.run import Run
 from recurra.model.network import Network
 from recurra.resolved import Part, Resolved
+from recurra.runs.folder import RunFolder
 
 Weights = Mapping[str, Tensor]
 
@@ -403,3 +407,37 @@ def _alike(one: Network, other: Network, data: Data, places: Places) -> bool:
         network.train(training)
         found.append(hidden)
     return torch.allclose(found[0], found[1], rtol=1e-5, atol=1e-7)
+
+
+def start_of(
+    path: str | PathLike[str] | None,
+    checkpoint: str,
+    add_symbols: bool,
+    refit_scale: bool,
+    trust: bool,
+) -> Start | None:
+    """Open the run that another starts from, if there is one.
+
+    Raises `InputError` (RC080) for what is said of none.
+    """
+    wider = arguments.flag("add_symbols", add_symbols)
+    refits = arguments.flag("refit_scale", refit_scale)
+    if path is None:
+        said = {"checkpoint": checkpoint != "best", "add_symbols": wider, "refit_scale": refits}
+        said["trust"] = arguments.flag("trust", trust)
+        names = ", ".join(name for name, is_said in said.items() if is_said)
+        if names:
+            fact = f"{names} cannot be followed: the run starts from no other"
+            cure = f"name the run with --from RUN (start=...), or leave {names} out"
+            raise InputError.of("RC080", fact, cure=cure)
+        return None
+
+    if isinstance(checkpoint, str):
+        arguments.one_of("checkpoint", checkpoint, ("best", "last"))
+    else:
+        arguments.whole("checkpoint", checkpoint)
+    folder = RunFolder.open(arguments.path("run", path))
+    origin = opened(folder, checkpoint, arguments.flag("trust", trust))
+    saved = folder.checkpoints
+    step = saved.index().get(checkpoint, saved.index()["last"])
+    return Start(origin, step, saved.digest(step), wider, refits)

@@ -104,7 +104,7 @@ def train(
     checkpoint, with what changes in its task. One that is not `judged` has no result: nothing is
     measured but validation, until it goes on.
     """
-    with run.folder.telling(), noted(run.folder):
+    with run.folder.telling(), noted(run.folder), run.trackers.following():
         return _to_the_end(run, data, observer, changes, until, judged)
 
 
@@ -273,6 +273,7 @@ def _trained(
         if world().first:
             folder.note_failure(None)
         run.steps_before = trainer.progress.step
+        run.follow()
         if until is not None:
             trainer.stop_asked = lambda: stop_asked() or trainer.progress.step >= until
         elif isinstance(observer, Ending):

@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +47,7 @@ class RunFolder:
     metrics.jsonl       one line for each record of training, validation and the final evaluation
     samples.txt         what was generated at each validation and at the end
     failed.json         why the run has failed, if it has, until it goes on
+    tracking/           what follows the run, if anything does, see `recurra.runs.tracked`
     checkpoints/        see `recurra.runs.checkpoints`
     """
 
@@ -56,6 +57,8 @@ class RunFolder:
         self.records = Records(path)
         # What was hashed of the records so far.
         self._tails: dict[str, files.Tail] = {}
+        # Who is told of each record once it is written.
+        self.follower: Callable[[Mapping[str, Any]], None] | None = None
 
     @classmethod
     def create(cls, root: Path, task: str) -> RunFolder:
@@ -126,6 +129,8 @@ class RunFolder:
         """Append a line to metrics.jsonl; a figure that is not finite is written as text."""
         line = json.dumps(files.finite(values), allow_nan=False) + "\n"
         files.append(self.path / "metrics.jsonl", line, self._saved())
+        if self.follower is not None:
+            self.follower(values)
 
     def sample(self, step: int, text: str, final: bool = False) -> None:
         """Append what was generated at a step, or in the end, to samples.txt."""

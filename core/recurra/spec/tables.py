@@ -8,31 +8,22 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from recurra.contracts.options import FilePath
+from recurra.spec.schedules import Constant, Schedule
+from recurra.spec.table import MOST as MOST
+from recurra.spec.table import Table
 
 SCHEMA = 1
 """The version of the task language."""
-
-MOST = 10**15
-"""The largest whole number of a key that has no closer bound.
-
-No run counts so far, and float64 still can.
-"""
 
 RESTART = 0.1
 """The chance that a lane begins a window afresh, where a task with carry does not say."""
 
 
-MOST_FILES, MOST_LAYERS = 100, 1024
-"""Local plugins, and layers of a stack, that a task may name."""
-
-
-class Table(BaseModel):
-    """Base of the core's tables: strict, frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+MOST_FILES, MOST_LAYERS, MOST_TRACKERS = 100, 1024, 16
+"""Local plugins, layers of a stack, and trackers that a task may name."""
 
 
 class Plugins(Table):
@@ -184,60 +175,6 @@ class Sequence(Table):
     def held(self) -> list[float]:
         """What validation and test take, as shares or counts."""
         return [float(share) for share in self.split[1:]]
-
-
-class AnySchedule(Table):
-    """What every schedule has."""
-
-    warmup_steps: int = Field(
-        0, ge=0, le=MOST, description="steps over which the rate rises from 0"
-    )
-
-
-class Falling(AnySchedule):
-    """What every schedule has that falls until the end."""
-
-    final: float = Field(
-        0.0, ge=0, le=1, description="share of the rate that is reached at the end"
-    )
-
-
-class Constant(AnySchedule):
-    """The rate stays as it is."""
-
-    kind: Literal["constant"] = "constant"
-
-
-class Cosine(Falling):
-    """The rate falls along half a cosine to `final` of itself."""
-
-    kind: Literal["cosine"] = "cosine"
-
-
-class Linear(Falling):
-    """The rate falls along a line to `final` of itself."""
-
-    kind: Literal["linear"] = "linear"
-
-
-class Plateau(AnySchedule):
-    """The rate is cut when validation stops improving."""
-
-    kind: Literal["plateau"] = "plateau"
-    factor: float = Field(0.5, gt=0, lt=1, description="what the rate is multiplied by")
-    patience: int = Field(
-        3, ge=0, le=MOST, description="validations without improvement before the rate is cut"
-    )
-
-
-Schedule = Annotated[Constant | Cosine | Linear | Plateau, Field(discriminator="kind")]
-
-SCHEDULES: dict[str, type[AnySchedule]] = {
-    "constant": Constant,
-    "cosine": Cosine,
-    "linear": Linear,
-    "plateau": Plateau,
-}
 
 
 class Training(Table):
@@ -456,6 +393,9 @@ class Expect(Table):
 
 COMPONENT_TABLES = ("source", "vocabulary", "target", "encoder", "cell", "loss")
 
+TRACK = "track"
+"""The list of tables of trackers: it is no part of what a run is."""
+
 DEFAULT_TARGET = "next"
 """What is asked where a task does not say."""
 GIVEN_SOURCE = "given"
@@ -498,3 +438,11 @@ class Task(Table):
     generation: Generation = Generation()
     device: Device = Device()
     expect: Expect = Expect()
+    track: list[dict[str, Any]] = Field(
+        default=[],
+        max_length=MOST_TRACKERS,
+        description=(
+            "[[track]] tables, one for each tracker that is told of the run while it is trained; no"
+            " part of the run"
+        ),
+    )

@@ -11,7 +11,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from recurra.spec.document import Document, Key, Layer
-from recurra.spec.tables import DEFAULT_TARGET, MOST, SCHEDULES, Generation, Sequence, Training
+from recurra.spec.schedules import SCHEDULES
+from recurra.spec.table import MOST
+from recurra.spec.tables import DEFAULT_TARGET, Generation, Sequence, Training
 
 BEFORE: dict[tuple[str, str], Any] = {
     ("sequence", "restart"): 0.0,  # lanes began afresh with each epoch, and at no other window

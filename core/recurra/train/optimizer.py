@@ -21,7 +21,7 @@ from recurra.errors import InputError, Problem, listing, nearest
 from recurra.spec import checking
 from recurra.spec.document import Document
 from recurra.spec.kinds import Exchange
-from recurra.spec.tables import Constant, Cosine, Linear, Plateau
+from recurra.spec.schedules import Constant, Cosine, Linear, Plateau
 
 _NEEDS_MORE = {
     "lbfgs": "it calls the loss several times a step",
