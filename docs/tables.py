@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from recurra.catalog import Catalog, Entry, discover
 from recurra.catalog.entries import HOME
-from recurra.contracts.component import KINDS
+from recurra.contracts.component import KINDS, header
 from recurra.contracts.options import BlockOptions, CellOptions, GatedOptions, LossColumn
 from recurra.schema import json_schema, option_rows, rows_of
 from recurra.spec import tables
@@ -74,7 +74,7 @@ def own(kind: str, catalog: Catalog) -> list[Entry]:
 
 def _sections(catalog: Catalog) -> Iterator[str]:
     for kind in KINDS:
-        yield f"\n## `[{kind}]`\n"
+        yield f"\n## `{header(kind)}`\n"
         if kind == "cell":
             yield CELLS
         for entry in own(kind, catalog):
@@ -107,6 +107,7 @@ def _cells(row: Row) -> Row:
     name, *others, allowed, default, meaning = row
     words = allowed.removesuffix(f", at most {tables.MOST}")
     words = re.sub(r'"[^"]*"|(?<=matching )\S+', r"`\g<0>`", words)
+    words = words.replace("a list: a table of kind", "a list: tables")
     if words.startswith("a table of") and " or " in words:
         words = "a table"
     if default and default != "required":

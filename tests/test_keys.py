@@ -12,7 +12,7 @@ from pages import WRITER, page, quoted, rows, section
 from pydantic import BaseModel
 
 from recurra.catalog import discover
-from recurra.contracts.component import KINDS
+from recurra.contracts.component import KINDS, header
 from recurra.contracts.options import CellOptions, GatedOptions, Options
 from recurra.schema import json_schema
 from recurra.spec import tables
@@ -94,7 +94,7 @@ def test_every_option_is_told(entry: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_component_is_told(kind: str) -> None:
     """The page on task files names each component of a kind, and leads to its options."""
-    text = section(page("tasks"), f"## `[{kind}]`")
+    text = section(page("tasks"), f"## `{header(kind)}`")
     links = set(re.findall(rf"\[`(\w+)`\]\(options\.md#{kind}-(\w+)\)", text))
     names = {entry.component.name for entry in OWN if entry.component.kind == kind}
     assert links == {(name, name) for name in names}, f"docs/tasks.md: ## [{kind}]"

@@ -21,7 +21,7 @@ from recurra import errors
 from recurra.catalog import discover
 from recurra.cli.main import app
 from recurra.cli.streams import GONE
-from recurra.contracts.component import CAPABILITIES, CLAIMS, KINDS
+from recurra.contracts.component import CAPABILITIES, CLAIMS, KINDS, TRACKER
 from recurra.engine.paths import PATHS
 from recurra.resolve import resolve
 from recurra.spec.shipped import tasks
@@ -100,7 +100,7 @@ def test_every_example_is_one_that_is_tried() -> None:
     """No page holds a block that no law here knows: it begins as one of those that are tried."""
     known = {
         "python": r"# (\w+/)?\w+\.py\n|# (contract|options|error)\n|import recurra\n",
-        "toml": r"schema = 1\n|# \w+\.toml\b|\[tool\.pytest|\[(source|target)\]\n",
+        "toml": r"schema = 1\n|# \w+\.toml\b|\[tool\.pytest|\[(source|target|\[track\])\]\n",
         "sh": r"(pip install|recurra) ",
         "text": r"torchrun |#!/bin/bash\n|error: |\$ ",
         "": r"hello_lstm: |error: |\$ recurra |runs/hello_lstm/1/\n|backtests/airline/1/\n|>a1 |"
@@ -199,7 +199,7 @@ def test_the_short_task_file_is_the_one_that_was_run(here: Path) -> None:
 def test_the_long_task_file_is_sound(here: Path) -> None:
     """The example of a whole task file resolves."""
     Path("task.toml").write_text(block("toml", "schema = 1\n\n[source]"), encoding="utf-8")
-    assert set(resolve("task.toml").parts) | {"cell"} == set(KINDS)
+    assert set(resolve("task.toml").parts) | {"cell", TRACKER} == set(KINDS)
 
 
 def test_tables_of_a_task_are_sound(here: Path) -> None:

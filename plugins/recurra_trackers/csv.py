@@ -10,7 +10,7 @@ from typing import Any
 
 from recurra import Ending, Followed, Point, Tracker
 from recurra_trackers.options import CsvOptions
-from recurra_trackers.places import place_of, state_of
+from recurra_trackers.places import place_of
 
 FILE = "points.csv"
 FIRST = ("step", "epoch", "split", "final")
@@ -18,13 +18,13 @@ FIRST = ("step", "epoch", "split", "final")
 
 
 class Csv(Tracker[CsvOptions]):
-    """Writes `points.csv`, by commas: `step,epoch,split,final` and each figure, empty where none is.
+    """Writes `points.csv`: `step,epoch,split,final` and each figure, of which cells may be empty.
 
     The table is written anew where a figure comes that it has no column for, and where a run goes
     on; else it grows. At any moment it is a whole table.
     """
 
-    def begin(self, run: Followed, state: Mapping[str, Any] | None, step: int) -> Mapping[str, Any]:
+    def begin(self, run: Followed, state: Mapping[str, Any] | None, step: int) -> None:
         """Open the table; of one that is there keep the rows up to a step."""
         place = place_of(run, self.options.folder, state)
         self.path = place / FILE
@@ -39,7 +39,6 @@ class Csv(Tracker[CsvOptions]):
         self.columns = [*FIRST]
         self._widen(self.points)
         self._rewrite()
-        return state_of(place, self.options.folder)
 
     def log(self, points: Sequence[Point]) -> None:
         """Add rows."""
@@ -50,13 +49,15 @@ class Csv(Tracker[CsvOptions]):
         with self.path.open("a", encoding="utf-8", newline="") as file:
             self._write(file, points)
 
-    def flush(self) -> None:
+    def flush(self) -> Mapping[str, Any]:
         """Bring the table to the disk."""
         with self.path.open("rb+") as file:
             os.fsync(file.fileno())
+        return {"folder": str(self.path.parent)}
 
-    def end(self, how: Ending) -> None:
-        """Let go of nothing: the table is closed after each row."""
+    def end(self, how: Ending) -> Mapping[str, Any]:
+        """Bring the table to the disk; it is closed already."""
+        return self.flush()
 
     def read(self, state: Mapping[str, Any]) -> list[Point]:
         """Return the points of a table."""

@@ -11,8 +11,8 @@ class FolderOptions(TrackerOptions):
     folder: FilePath | None = Field(
         None,
         description=(
-            "where each run gets a folder of its own, by its task and number; left out, it is inside"
-            " the run's"
+            "where each run gets a folder of its own, by its task and number; left out, it is"
+            " inside the run's"
         ),
     )
 

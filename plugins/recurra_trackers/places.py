@@ -24,8 +24,3 @@ def place_of(run: Followed, folder: str | None, state: Mapping[str, Any] | None)
         number += 1
         place = home.with_name(f"{home.name}-{number}")
     return place
-
-
-def state_of(place: Path, folder: str | None) -> dict[str, Any]:
-    """Return by what the folder of a run is found again."""
-    return {"folder": str(place)}

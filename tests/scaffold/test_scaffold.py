@@ -28,6 +28,7 @@ from terminal import Ended, command, process
 
 import recurra
 from recurra.catalog import discover
+from recurra.contracts.component import TRACKER
 from recurra.scaffold import project
 from recurra.testing.suite import examine, prescribed
 
@@ -58,6 +59,7 @@ ALL = [
     Made("loss", None, "linear"),
     Made("vocabulary", None, "most_frequent"),
     Made("target", None, "tongue"),
+    Made("tracker", None, "notebook2"),
 ]
 """Each kind and form once, with names that a careless scaffold would stumble over."""
 
@@ -234,7 +236,14 @@ def there(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 def test_its_task_runs(home: Path, made: Made, there: Path) -> None:
     """The task beside it trains with it, and reaches what it expects."""
     done = command("run", home / made.folder / f"{made.name}.toml", "--expect", "--json").tidy(0)
-    used = json.loads((there / done.last["run"] / "plugins.json").read_text())
+    run = there / done.last["run"]
+    if made.kind == TRACKER:
+        # It is no part of the run.
+        followed = json.loads((run / "tracking" / f"{made.name}.json").read_text())
+        assert followed["kind"] == f"{made.folder}/{made.name}"
+        assert (run / "tracking" / made.name).is_dir()
+        return
+    used = json.loads((run / "plugins.json").read_text())
     assert (made.kind, f"{made.folder}/{made.name}") in {
         (part["kind"], part["name"]) for part in used
     }

@@ -23,7 +23,12 @@ LIKE_ANOTHER = {entry.component.name for entry in OWN if entry.component.kind ==
 by default; one of a scan is where a new plugin is written, and what is read as csv is as jsonl
 is.
 """
-NEEDS = {"bpe": "tokenizers", "parquet": "pyarrow"}
+NEEDS = {
+    "bpe": "tokenizers",
+    "parquet": "pyarrow",
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
+}
 """Packages of extras, without which a component cannot be tried."""
 
 

@@ -20,6 +20,7 @@ from liars import (
     sources,
     tags,
     targets,
+    trackers,
     vocabularies,
     vocabularies_of_numbers,
 )
@@ -40,8 +41,9 @@ MODULES = {
     "loss": losses,
     "source": sources,
     "target": targets,
+    "tracker": trackers,
 }
-LETTERS = {"encoder": "E", "vocabulary": "V", "loss": "L", "source": "S", "target": "T"}
+LETTERS = dict(zip(MODULES, "EVLSTK", strict=True))
 RIGHT = [
     component
     for module in (*MODULES.values(), vocabularies_of_numbers, tags, beside)

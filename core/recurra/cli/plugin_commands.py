@@ -57,7 +57,9 @@ def plugins_show(
 @plugins_app.command("new")
 def plugins_new(
     name: Annotated[str, typer.Argument(help="What a task file will call the component: my_cell.")],
-    kind: Annotated[str, typer.Option(help="cell, encoder, source, loss, target or vocabulary.")],
+    kind: Annotated[
+        str, typer.Option(help="cell, encoder, source, loss, target, tracker or vocabulary.")
+    ],
     form: Annotated[
         str | None, typer.Option(help="Of a cell: cell, gated (the default) or scan.")
     ] = None,

@@ -17,6 +17,7 @@ from recurra.contracts.loss import Loss
 from recurra.contracts.scan import ScanCell
 from recurra.contracts.source import Role, Source
 from recurra.contracts.target import Target
+from recurra.contracts.tracker import Tracker
 from recurra.contracts.vocabulary import Element, Vocabulary
 
 
@@ -64,6 +65,14 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
+def _is_any_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(map(_is_text, value))
+
+
 def _is_named_tuple(value: Any) -> bool:
     if not isinstance(value, type) or not issubclass(value, tuple):
         return False
@@ -75,6 +84,7 @@ FLAG = Rule("True or False", _is_flag)
 COUNT = Rule("a whole number", _is_count)
 TEXT = Rule("text", _is_text)
 STATE = Rule("a NamedTuple", _is_named_tuple)
+MODULES = Rule("a tuple of names of modules", _are_texts)
 
 DECLARED: dict[type, dict[str, Rule]] = {
     Source: {"offers": _tuple_of(ELEMENTS)},
@@ -88,6 +98,7 @@ DECLARED: dict[type, dict[str, Rule]] = {
         "takes": _tuple_of(SCALES),
     },
     Encoder: {"reads": _tuple_of(SCALES)},
+    Tracker: {"requires": MODULES, "install": Rule("text", _is_any_text)},
     Loss: {"reads": _tuple_of(SCALES), "takes_hidden": FLAG, "counts": FLAG},
     Distribution: {"density": FLAG},
     Cell: {},

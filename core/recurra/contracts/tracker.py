@@ -70,13 +70,14 @@ class Tracker(ABC, Generic[O]):
         self.options = options
 
     @abstractmethod
-    def begin(self, run: Followed, state: Mapping[str, Any] | None, step: int) -> Mapping[str, Any]:
-        """Begin to follow a run; return what finds the same place again, as JSON holds it.
+    def begin(self, run: Followed, state: Mapping[str, Any] | None, step: int) -> None:
+        """Begin to follow a run.
 
-        Where the run goes on, `state` is what this gave before, possibly in another process: what
-        was told of it up to `step` stays, but for final points, and what came after is forgotten,
-        so that no point stands twice. It is None for a run that was not followed before. Where what
-        a state leads to is gone, it raises `LookupError`, and is then asked to begin anew.
+        Where it goes on, `state` is what `flush` gave, possibly in another process: what was told
+        up to `step` stays, but for final points, and what came after is forgotten, by the end at
+        the latest, for it comes again. So no point stands twice. `state` is None for a run that was
+        not followed before. Raises `LookupError` where what a state leads to is gone: it is then
+        asked to begin anew.
         """
 
     @abstractmethod
@@ -84,12 +85,16 @@ class Tracker(ABC, Generic[O]):
         """Tell of some points, in their order."""
 
     @abstractmethod
-    def flush(self) -> None:
-        """Bring all points so far to where they outlive this process."""
+    def flush(self) -> Mapping[str, Any]:
+        """Bring all points so far to where they outlive this process.
+
+        Returns by what the same place is found again, as JSON holds it. It is called after `begin`,
+        now and then, and before the end.
+        """
 
     @abstractmethod
-    def end(self, how: Ending) -> None:
-        """Stop following the run, and let go of what is open."""
+    def end(self, how: Ending) -> Mapping[str, Any]:
+        """Stop following the run, and let go of what is open. Returns what `flush` does."""
 
     def read(self, state: Mapping[str, Any]) -> list[Point]:
         """Return the points that stand where a state leads, each figure in one point or more.

@@ -240,15 +240,20 @@ class Teller:
                     tracker.log(points)
                 last, settled = points[-1].step, False
             if how is not None or time.monotonic() - kept > EVERY:
-                with self._call():
-                    tracker.flush()
                 # More may come of the last step.
-                self._keep(told=max(-1, last - 1))
+                self._settle(tracker, max(-1, last - 1))
                 kept, settled = time.monotonic(), True
             if how is not None:
                 with self._call():
-                    tracker.end(how)
+                    state = tracker.end(how)
+                self._keep(state, self.tracked.told)
                 return
+
+    def _settle(self, tracker: Tracker[Any], told: int) -> None:
+        """Let a tracker bring all to its place, and write down what it was told."""
+        with self._call():
+            state = tracker.flush()
+        self._keep(state, told)
 
     def _begun(self, part: Part) -> Tracker[Any]:
         """Return the tracker, which follows from where it stood, or anew where that is gone."""
@@ -256,15 +261,13 @@ class Teller:
         with self._call():
             tracker: Tracker[Any] = part.build()
             try:
-                state = tracker.begin(self.run, before, self.step)
+                tracker.begin(self.run, before, self.step)
             except LookupError:
                 if before is None:
                     raise
                 before, tracker = None, part.build()
-                state = tracker.begin(self.run, None, 0)
-        # As it will be read.
-        plain = files.parsed(json.dumps(dict(state), allow_nan=False))
-        self._keep(state=plain, told=-1 if before is None else self.step)
+                tracker.begin(self.run, None, 0)
+        self._settle(tracker, -1 if before is None else self.step)
         return tracker
 
     def _next(self, patience: float | None) -> tuple[list[Point], Ending | None]:
@@ -294,8 +297,10 @@ class Teller:
         if self.given_up:
             raise _GivenUp
 
-    def _keep(self, **changes: Any) -> None:
-        self.tracked = self.tracked.model_copy(update=changes)
+    def _keep(self, state: Mapping[str, Any], told: int) -> None:
+        # As it will be read.
+        plain = files.parsed(json.dumps(dict(state), allow_nan=False))
+        self.tracked = self.tracked.model_copy(update={"state": plain, "told": told})
         tracked.keep(self.folder.path, self.name, self.tracked)
 
 

@@ -59,6 +59,7 @@ EXAMPLES = {
     "source": Example("sums of two numbers, one a line, drawn from a seed"),
     "loss": Example("log cosh of the error: squared near 0, absolute far from it"),
     "vocabulary": Example("characters, the most frequent first"),
+    "tracker": Example("a file of JSON, a line for each point", "", "1.2"),
     "target": Example("one class a sequence, judged by Cohen's kappa", "Cohen 1960", "1.1"),
 }
 """The example of each form of a cell, and of each other kind."""

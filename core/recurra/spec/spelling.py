@@ -11,7 +11,7 @@ from typing import Any
 from recurra.errors import Problem
 from recurra.spec.document import Document, Key, same
 from recurra.spec.overrides import toml_or_text
-from recurra.spec.tables import CORE_TABLES, TABLES
+from recurra.spec.tables import CORE_TABLES, TABLES, TRACK
 
 LONGEST = 80
 """Characters of a value that a message shows, at most."""
@@ -73,6 +73,8 @@ def spelling(document: Document, key: Key, value: Any, problem: Problem) -> str:
     another way, it is nothing.
     """
     of_value = problem.code in ("RC012", "RC013")
+    if key == (TRACK,) and isinstance(value, dict):
+        return "there may be several, so that the header of each is [[track]]"
     if not of_value or not isinstance(value, (str, bool, int, float)) or key in KINDLESS:
         return ""
     name = dotted(key)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         LossContract,
         SourceContract,
         TargetContract,
+        TrackerContract,
         VocabularyContract,
     )
     from recurra.testing.lookup import find
@@ -35,6 +36,7 @@ _HOME = {
     "Report": "records",
     "SourceContract": "contract",
     "TargetContract": "contract",
+    "TrackerContract": "contract",
     "VocabularyContract": "contract",
     "all_checks": "suite",
     "examine": "suite",
@@ -50,6 +52,7 @@ __all__ = [
     "Report",
     "SourceContract",
     "TargetContract",
+    "TrackerContract",
     "VocabularyContract",
     "all_checks",
     "examine",

@@ -118,6 +118,12 @@ class SourceContract(Contract):
     kind = "source"
 
 
+class TrackerContract(Contract):
+    """The contract of a tracker."""
+
+    kind = "tracker"
+
+
 class TargetContract(Contract):
     """The contract of a target."""
 

@@ -57,6 +57,7 @@ MODULES = (
     "target.use",
     "target.ahead",
     "target.rules",
+    "tracker",
 )
 """The modules of `checks`, by kind."""
 
@@ -67,6 +68,7 @@ PRESCRIBED = {
     "loss": (24, 24),
     "source": (24, 24),
     "target": (23, 23),
+    "tracker": (17, 17),
 }
 """How many checks each kind is held to, at level core and full.
 
@@ -81,7 +83,7 @@ def all_checks() -> dict[str, Check]:
     """Return every check by its id, in order; the modules that hold them are imported now."""
     for name in MODULES:
         import_module(f"recurra.testing.checks.{name}")
-    return dict(sorted(CHECKS.items(), key=lambda item: ("PCRVTELS".find(item[0][0]), item[0])))
+    return dict(sorted(CHECKS.items(), key=lambda item: ("PCRVTELSK".find(item[0][0]), item[0])))
 
 
 def prescribed(kind: str, level: Level = "core") -> list[Check]:

@@ -23,12 +23,14 @@ from recurra.contracts.loss import Loss
 from recurra.contracts.options import Options, validate_options
 from recurra.contracts.source import Source
 from recurra.contracts.target import Target
+from recurra.contracts.tracker import Tracker
 from recurra.contracts.vocabulary import Element, Vocabulary
 from recurra.errors import InputError, PluginError
 from recurra.testing import child
 from recurra.testing.check import Broken, Measured, NotApplicable, check
 from recurra.testing.option_sets import bad_tables, folder, validated
 from recurra.testing.subjects.subject import Subject
+from recurra.testing.subjects.tracker import follow
 
 CLASSES: dict[str, type[Any]] = {
     "cell": Cell,
@@ -37,6 +39,7 @@ CLASSES: dict[str, type[Any]] = {
     "loss": Loss,
     "source": Source,
     "target": Target,
+    "tracker": Tracker,
 }
 ELEMENTS = {"offers": get_args(Element), "reads": (*get_args(Element), "symbols")}
 """What may stand in a class attribute that says what a component gives or takes."""
@@ -54,8 +57,8 @@ def loads(subject: Subject[Any]) -> None:
     The target derives from recurra's class of the kind, implements all that is abstract in it, and
     says in its class attributes what the kind demands, with values that exist. Otherwise a task
     fails far from the cause, when the class is first called. To mend it: derive from `recurra.Cell`
-    (`Encoder`, `Vocabulary`, `Target`, `Loss`, `Source`), implement the methods that are named, and
-    let `target` and `options` read `module:Class`.
+    (`Encoder`, `Vocabulary`, `Target`, `Loss`, `Source`, `Tracker`), implement the methods that are
+    named, and let `target` and `options` read `module:Class`.
     """
     component, target = subject.entry.component, subject.entry.target
     base = CLASSES[component.kind]
@@ -313,6 +316,11 @@ def _run_target(subject: Subject[Any]) -> None:
         raise Broken("pooling gives no text")
 
 
+def _run_tracker(subject: Subject[Any]) -> None:
+    """Follow a short run."""
+    follow(subject)
+
+
 RUNS: dict[str, Callable[[Subject[Any]], None]] = {
     "cell": _run_cell,
     "encoder": _run_encoder,
@@ -320,6 +328,7 @@ RUNS: dict[str, Callable[[Subject[Any]], None]] = {
     "vocabulary": _run_vocabulary,
     "source": _run_source,
     "target": _run_target,
+    "tracker": _run_tracker,
 }
 """One short use of a component of each kind."""
 

@@ -23,6 +23,7 @@ from contextlib import (
 )
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -57,6 +58,7 @@ from recurra.testing.subjects.reader import SIZE
 from recurra.testing.subjects.source import SourceSubject
 from recurra.testing.subjects.subject import SEED, Subject
 from recurra.testing.subjects.target import TargetSubject
+from recurra.testing.subjects.tracker import follow
 from recurra.testing.subjects.vocabulary import VocabularySubject
 from recurra.testing.traces import descriptors, left, written
 
@@ -80,6 +82,7 @@ def used_quietly(subject: Subject[Any]) -> None:
     `--json` is spoilt by what it prints. To mend it: give types and devices to what makes a tensor,
     use `np.errstate` and `with open(...)`, and put back what must be set.
     """
+    _import_needed(subject)
     with ExitStack() as stack:
         folder = stack.enter_context(_empty_folder())
         printed = io.StringIO()
@@ -104,6 +107,13 @@ def used_quietly(subject: Subject[Any]) -> None:
         text = text.strip()
         demand(not text, f"using it prints {text[:60]!r}")
         alive.demand_no_more()
+
+
+def _import_needed(subject: Subject[Any]) -> None:
+    """Import what a component says that it imports: what that changes is not its own."""
+    for module in getattr(subject.entry.target, "requires", ()):
+        with suppress(ImportError):
+            import_module(module)
 
 
 @dataclass(frozen=True)
@@ -321,6 +331,7 @@ USES: dict[str, Callable[[Any], None]] = {
     "vocabulary": _use_vocabulary,
     "source": _use_source,
     "target": _use_target,
+    "tracker": follow,
 }
 """A use of everything that a component of each kind can do."""
 

@@ -15,6 +15,7 @@ from recurra.testing.subjects.loss import LossSubject
 from recurra.testing.subjects.source import SourceSubject
 from recurra.testing.subjects.subject import Subject
 from recurra.testing.subjects.target import TargetSubject
+from recurra.testing.subjects.tracker import TrackerSubject
 from recurra.testing.subjects.vocabulary import VocabularySubject
 
 SUBJECTS: Mapping[str, type[Subject[Any]]] = MappingProxyType(
@@ -25,6 +26,7 @@ SUBJECTS: Mapping[str, type[Subject[Any]]] = MappingProxyType(
         "loss": LossSubject,
         "source": SourceSubject,
         "target": TargetSubject,
+        "tracker": TrackerSubject,
     }
 )
 """What a check of each kind is given."""
