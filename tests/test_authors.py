@@ -30,7 +30,7 @@ EXAMPLES = {
     "ranked": [],
     "change": ["wave.toml"],
     "laplace": ["wave.toml"],
-    "diary": ["hello_lstm.toml"],
+    "diary": ["hello_gru.toml"],
 }
 """What authors are shown beside cells, each with the files that its task needs."""
 CELLS = ["unit", "leaky", "keeping", "fading"]
