@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from recurra.spec import checking
 from recurra.spec.document import Key, same
-from recurra.spec.tables import Table
+from recurra.spec.table import Table
 
 MOST_VALUES = 1000
 """Values of one key."""

@@ -14,7 +14,7 @@ from recurra.spec import checking
 from recurra.spec.document import Document, Key, Layer, same
 from recurra.spec.overrides import key_of, leaves, plain
 from recurra.spec.reading import read_toml
-from recurra.spec.tables import Table
+from recurra.spec.table import Table
 from recurra.sweeping.domains import Choices, Domain, Range
 
 SPACE = "the space"
