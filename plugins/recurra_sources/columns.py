@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, ClassVar, TypeVar, cast
@@ -32,6 +33,7 @@ from recurra_sources.names import nearest
 from recurra_sources.numbers import JSON, Writing, number
 from recurra_sources.panels import Gathering, Panel
 from recurra_sources.pieces import Step, chunks, indexed, tags_of, with_name
+from recurra_sources.single import one_by_one
 from recurra_sources.spacing import Spacing, filled
 from recurra_sources.table_options import RowOptions
 from recurra_sources.unfolding import Unfolding
@@ -110,7 +112,9 @@ class Rows(Source[R]):
 
         sequence_a_row = options.whole_rows or (options.group is None and element == "text")
         if options.settled and sequence_a_row:
-            yield from self._one_by_one(element)
+            texts = element == "text" and options.missing == "error"
+            read = partial(self._sequences, element=element)
+            yield from one_by_one(self.written(), self.cells, read, texts)
         else:
             yield from self._sequences(self._by_group(element), element)
 
@@ -187,21 +191,6 @@ class Rows(Source[R]):
     def _numbers_labelled(self) -> bool:
         """Whether there are labels, and they are numbers."""
         return bool(self.options.labels) and self.label_elements == "numbers"
-
-    def _one_by_one(self, element: Element) -> Iterator[Piece]:
-        """Give the sequence of each row, or why it cannot be read: no row hangs on another."""
-        count = 0
-        for line, row in self.written():
-            if not row:
-                continue
-            count += 1
-
-            try:
-                cells = self.cells(line, row)
-                pieces = [*self._sequences(iter([(line, cells)]), element)]
-            except InputError as error:
-                pieces = [Piece(error)]
-            yield from with_name(pieces, str(count))
 
     def _sequences(self, lines: Iterator[Row | Many], element: Element) -> Iterator[Piece]:
         """Give the pieces of all sequences that rows hold."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from sheets import Sheet, csv_of, gathered, jsonl_of, labelled, text
 
 from recurra import InputError, Source
+from recurra_sources import single
 from recurra_sources.inline import Inline, InlineOptions
 from recurra_sources.python_docs import PythonDocs, PythonDocsOptions
 
@@ -198,3 +200,51 @@ def test_a_table_is_one_file(tmp_path):
     assert gathered(source.over(str(tmp_path / "[1].jsonl"))) == ["1"]
     with pytest.raises(InputError, match=r"stands for 2 files(.|\n)*RC040"):
         gathered(source.over(str(Path(tmp_path) / "[12].jsonl")))
+
+
+CELLS = st.sampled_from(["a", "b c", "", "NA", "é", None, 7, True])
+
+
+@given(
+    rows=st.lists(st.lists(CELLS, min_size=1, max_size=3), min_size=1, max_size=9),
+    kind=st.sampled_from(["csv", "jsonl"]),
+    beside=st.sampled_from([{}, {"label": "l"}, {"fold": "f"}, {"na": ["NA"]}]),
+    many=st.integers(2, 4),
+    unreadable=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_texts_that_are_read_side_by_side_are_those_of_each_row(
+    rows, kind, beside, many, unreadable, tmp_path_factory
+):
+    """Each row has its text or its own error, under its number, however many are read at once; and
+    what stands before a row at which the file ends to be one is given before its error.
+    """
+    sheet = Sheet(tmp_path_factory.mktemp("beside"), kind)
+    sheet.write(["x", "l", "f"], [["a", "p", "q"]])
+    source = sheet.source(["x"], **beside)
+    sheet.write(["x", "l", "f"], [(row + ["p", "q"])[:3] for row in rows])
+    if kind == "csv":
+        lines = [",".join("" if cell is None else str(cell) for cell in row) for row in rows]
+        sheet.path.write_text("\n".join(["x,l,f", *lines]) + "\n")
+    if unreadable:
+        with sheet.path.open("ab") as file:
+            file.write(b'"never closed')
+
+    def told(size):
+        with mock.patch.object(single, "MANY", size):
+            given = []
+            try:
+                for piece in source.over(str(sheet.path)).read("text"):
+                    error = isinstance(piece.values, InputError)
+                    given.append((str(piece.values) if error else piece.values, piece[1:]))
+            except InputError as error:
+                given.append(str(error))
+            return given
+
+    def by_itself(*arguments):
+        return real(*arguments[:3], False)
+
+    real = single.one_by_one
+    with mock.patch("recurra_sources.columns.one_by_one", by_itself):
+        wanted = told(1)
+    assert told(many) == wanted
