@@ -40,8 +40,9 @@ def report(
         )
         return
     print(f"wrote {made.path}: {made.bytes:,} bytes, {counted(len(made.pictures), 'picture')}")
-    for name, why in made.left_out.items():
-        print(visible(f"without {name}: {why}"))
+    if made.left_out:
+        names = ", ".join(made.left_out)
+        print(visible(f"without {names}: the foot of the page says why"))
 
 
 def plot(

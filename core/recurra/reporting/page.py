@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files as resources
@@ -230,9 +231,9 @@ def _facts(view: View) -> Markup:
         ("seed", row["seed"]),
         ("measured on", row["split"]),
         ("time", None if seconds is None else f"{number(seconds, 3)} s"),
-        ("tokens a second", view.result.get("tokens_per_second")),
+        ("tokens a second", _rounded(view.result.get("tokens_per_second"))),
         ("state", row["state"]),
-        ("written", row["when"]),
+        ("written", _when(row["when"])),
         ("run", view.path),
     ]
     pairs = [
@@ -241,6 +242,16 @@ def _facts(view: View) -> Markup:
         if value is not None
     ]
     return tag("dl", *pairs, class_="facts")
+
+
+def _rounded(value: Any) -> Any:
+    """Return a number without what stands behind its point."""
+    return round(value) if isinstance(value, float) and math.isfinite(value) else value
+
+
+def _when(moment: str | None) -> str | None:
+    """Return a moment of UTC as people write it."""
+    return None if moment is None else f"{moment[:16].replace('T', ' ')} UTC"
 
 
 def _links(chapters: list[Chapter], alone: bool) -> Markup:
