@@ -92,14 +92,20 @@ class Browser:
         return self.driver.execute_script(script, *arguments)
 
     def requests(self) -> list[str]:
-        """Return the addresses that were asked for since the page was opened, but its own."""
-        asked = []
+        """Return the addresses that were asked for since the page was opened, but its own.
+
+        What the policy of the page has stopped was not: the page has only tried to.
+        """
+        asked = {}
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
+            about = message["params"]
             if message["method"] == "Network.requestWillBeSent":
-                asked.append(message["params"]["request"]["url"])
+                asked[about["requestId"]] = about["request"]["url"]
+            elif message["method"] == "Network.loadingFailed" and about.get("blockedReason"):
+                asked.pop(about["requestId"], None)
         own = self.driver.current_url.partition("#")[0]
-        return [url for url in asked if url != own and not url.startswith("data:")]
+        return [url for url in asked.values() if url != own and not url.startswith("data:")]
 
     def complaints(self) -> list[str]:
         """Return what the browser has complained about since the page was opened."""

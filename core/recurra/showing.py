@@ -46,8 +46,8 @@ def report(
     picture has its data as csv. A run is a folder, a task's folder for its newest run, or itself a
     run; one that failed or was interrupted shows what there is of it.
 
-    Raises `InputError` (RC051) for what is no run, `RunError` (RC053) where the page cannot be
-    written. `trust` is that of `recurra.load`.
+    Raises `InputError` (RC051) for what is no run and (RC080) for an output that is not named
+    `.html`, `RunError` (RC053) where the page cannot be written. `trust` is that of `recurra.load`.
     """
     return reported(runs, output, trust).path
 
@@ -59,6 +59,9 @@ def reported(
 ) -> Reported:
     """Write the page of `report`, and tell what it shows."""
     path = arguments.path("output", output)
+    if path.suffix.lower() not in (".html", ".htm"):
+        fact = f"{path} does not end as a page does"
+        raise InputError.of("RC080", fact, allowed="a name that ends with .html, .htm")
     trusted = arguments.flag("trust", trust)
     listed = [runs] if isinstance(runs, str | PathLike) else list(runs)
     views = {view.path.resolve(): view for view in (view_of(each, trusted) for each in listed)}

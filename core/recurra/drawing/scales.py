@@ -12,7 +12,7 @@ import numpy as np
 from recurra.drawing.thinning import Numbers
 from recurra.drawing.words import shortened
 
-LONGEST = 18
+LONGEST = 22
 """Letters of a name beside an axis, at most."""
 
 
