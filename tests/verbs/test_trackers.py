@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -19,8 +20,11 @@ from terminal import command
 
 import recurra
 from recurra.errors import InputError, Interrupted, Untracked
+from recurra.job import tracking
 from recurra.job.train import Silent
+from recurra.resolve import resolve
 from recurra.runs.comparing import compare
+from recurra.runs.folder import RunFolder
 from recurra.spec.tracks import inline, parsed
 
 HELLO = {
@@ -292,6 +296,27 @@ def test_a_record_that_is_damaged_loses_that_tracker_alone(tmp_path: Path) -> No
         with pytest.warns(Untracked, match=told_of):
             recurra.resume(run)
         record.write_text(saved)
+
+
+def test_a_place_that_cannot_be_written_loses_no_run(plain: Path, tmp_path: Path) -> None:
+    """Where not even the record of a tracker can be written, the run goes on without it."""
+    path = tmp_path / "1"
+    shutil.copytree(plain, path)
+    (path / "tracking").write_text("in the way")
+    with pytest.warns(Untracked, match="tracker csv is told no more") as seen:
+        recurra.resume(path, track=["csv"])
+    assert len(seen) == 1
+    assert same_run(plain, path)
+
+
+def test_of_several_processes_the_first_tells(tmp_path: Path) -> None:
+    """No other has anything to tell, whatever its task says."""
+    resolved = resolve(HELLO, {"track": [{"kind": "csv"}]})
+    folder = RunFolder(tmp_path)
+    for first in (True, False):
+        with mock.patch.object(tracking, "world", lambda first=first: mock.Mock(first=first)):
+            made = tracking.Trackers.of(folder, resolved.trackers, resolved.catalog)
+        assert len(made.tellers) == first
 
 
 def test_an_interrupted_run_says_so_to_its_trackers(tmp_path: Path) -> None:

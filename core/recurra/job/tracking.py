@@ -14,7 +14,7 @@ from recurra.compatibility import lacking_modules
 from recurra.contracts.component import TRACKER
 from recurra.contracts.options import validate_options
 from recurra.contracts.tracker import Ending, Followed, Point, Tracker
-from recurra.errors import Interrupted, Untracked, warn
+from recurra.errors import Interrupted, RecurraError, Untracked, warn
 from recurra.resolved import Part
 from recurra.runs import files, tracked
 from recurra.runs.folder import RunFolder
@@ -151,8 +151,17 @@ class Teller:
 
     def begin(self, run: Followed, step: int, earlier: Sequence[Point]) -> None:
         """Follow a run, which goes on after a step; tell of what was `earlier` what is lacking."""
+        if self.part is None and not self.tracked.follows:
+            return
+        try:
+            # Before anything is told: whatever ends the process, the run knows who follows it.
+            follows = {"follows": self.part is not None}
+            self.tracked = self.tracked.model_copy(update=follows)
+            tracked.keep(self.folder.path, self.name, self.tracked)
+        except RecurraError as error:
+            self._give_up(error.problems[0].fact)
+            return
         if self.part is None:
-            self._leave()
             return
         told = self.tracked.told if self.tracked.state is not None else -1
         self.step, self.earlier = max(0, min(step, told)), earlier
@@ -206,11 +215,6 @@ class Teller:
         path = self.folder.path
         fact = f"tracker {self.name} is told no more of {path}: {why}; the run goes on without it"
         warn(f"{fact}, and `recurra resume {path}` tells it what it lacks", Untracked)
-
-    def _leave(self) -> None:
-        if self.tracked.follows:
-            left = self.tracked.model_copy(update={"follows": False})
-            tracked.keep(self.folder.path, self.name, left)
 
     # in the thread
 
