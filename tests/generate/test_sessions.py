@@ -239,8 +239,9 @@ class Parrot:
         self.vocabulary = run.vocabulary
         self.ids = list(run.vocabulary.encode(text))
 
-    def draw(self, sampling: Sampling) -> Any:
-        return np.array([self.ids.pop(0)])
+    def draw_many(self, length: int, sampling: Sampling, stop: Any) -> Any:
+        for _ in range(length):
+            yield np.array([self.ids.pop(0)])
 
 
 @given(

@@ -17,10 +17,10 @@ BLOCK = 1 << 14
 
 
 class Draws(Protocol):
-    """Picks symbols by their chances; a copy picks what the original would."""
+    """Picks symbols by how likely each is to come; a copy picks what the original would."""
 
     def pick(self, chances: Tensor) -> Tensor:
-        """Return one id a stream, `[B]`, for chances `[B, V]` that add up to about 1."""
+        """Return one id a stream, `[B]`, for how likely each symbol is to come, `[B, V]`."""
         ...
 
     def uniforms(self, streams: int) -> NDArray[np.float64]:
@@ -55,7 +55,6 @@ class PlacedDraws:
         With the chances 0.2, 0.5, 0.3 the sums are 0.2, 0.7, 1.0, and 0.6 picks the second.
         """
         sums = chances.cpu().numpy().cumsum(axis=-1, dtype=np.float64)  # B V
-        # The last sum is only about 1.
         bounds = self._next(len(sums)) * sums[:, -1]
 
         # One stream can be looked up; of several the sums are compared.
@@ -105,7 +104,7 @@ class FlowingDraws:
 
     def pick(self, chances: Tensor) -> Tensor:
         """Return what torch draws."""
-        ids = torch.multinomial(chances.cpu(), 1, generator=self.generator)
+        ids = torch.multinomial(chances.cpu().float(), 1, generator=self.generator)
         return ids.squeeze(-1).to(chances.device)
 
     def uniforms(self, streams: int) -> NDArray[np.float64]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.vocabulary import broken_text
+from recurra.contracts.vocabulary import Vocabulary, broken_text
 from recurra.errors import PluginError
 from recurra.generate.sampling import Sampling
 
@@ -27,12 +28,29 @@ def symbols(
     back until it is not.
     """
     writers = [Writer(session, stop) for _ in range(session.streams)]
-    for _ in range(length):
-        ids = session.draw(sampling)
-        yield [writer.take(int(index)) for writer, index in zip(writers, ids, strict=True)]
-        if all(writer.done for writer in writers):
-            return
+    ends = _in_ids(session.vocabulary, stop)
+    made = 0
+    while made < length:
+        for ids in session.draw_many(length - made, sampling, ends):
+            made += 1
+            yield [writer.take(int(index)) for writer, index in zip(writers, ids, strict=True)]
+            if all(writer.done for writer in writers):
+                return
+        # These ids have not come to the texts after all.
+        ends = []
     yield [writer.rest() for writer in writers]
+
+
+def _in_ids(vocabulary: Vocabulary[Any], stop: Sequence[str]) -> list[list[int]]:
+    """Return the ids of the texts that have some: no symbol is drawn in vain after them."""
+    found = []
+    for text in stop:
+        # A text that cannot be read as a prompt is looked for in what is drawn alone.
+        with suppress(Exception):
+            ids = vocabulary.encode(vocabulary.parse(text))
+            if len(ids) and vocabulary.text(ids) == text:
+                found.append(ids.tolist())
+    return found
 
 
 class Writer:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,8 +18,9 @@ from recurra.data.outlook import Outlook
 from recurra.data.parted import Parted
 from recurra.data.stream import Stream
 from recurra.engine.recurrence import map_state
-from recurra.errors import InputError, RunError
+from recurra.errors import InputError
 from recurra.generate import arguments
+from recurra.generate.blocks import Blockwise
 from recurra.generate.companion import Companion
 from recurra.generate.elements import (
     ELEMENTS,
@@ -32,8 +32,6 @@ from recurra.generate.elements import (
     refused,
     too_short,
 )
-from recurra.generate.foretelling import Foretelling
-from recurra.generate.sampling import Sampling
 from recurra.model.network import Network, States
 from recurra.model.stepper import Packed, stepper
 from recurra.randomness import SCHEME
@@ -48,7 +46,7 @@ CHUNK = 4096
 """Steps of a prompt that go through the network in one call."""
 
 
-class Session(Foretelling):
+class Session(Blockwise):
     """One stream, or several side by side, over a trained network.
 
     Memory does not grow with what it has read. Several streams read the same prompt, together until
@@ -278,7 +276,7 @@ class Session(Foretelling):
 
     def _part(self) -> None:
         """Give each stream a state of its own, once they begin to differ."""
-        if len(self.seen) == self.streams:
+        if self.seen.shape[0] == self.streams:
             return
         each = torch.zeros(self.streams, dtype=torch.long, device=self.network.device)
         self._carried = tuple(
@@ -300,24 +298,9 @@ class Session(Foretelling):
         # The sum is quick to look at, but may be beyond all numbers though none of them is.
         finite = math.isfinite(float(output.sum()))
         if not finite and not bool(torch.isfinite(output).all()):
-            fact = f"what the network gives is not finite, so nothing can be {purpose} from it"
-            raise RunError.of("RC060", fact)
+            ill = ~torch.isfinite(output.flatten(1)).all(dim=1)
+            raise self._unsound(int(ill.nonzero()[0]), purpose)
         return output
-
-    def draw(self, sampling: Sampling) -> NDArray[np.int64]:
-        """Pick the next symbol of each stream and read it; return the ids `[B]`.
-
-        Raises `InputError` (RC080).
-        """
-        self.elements.has("draw")
-        if not isinstance(sampling, Sampling):
-            fact = "a symbol is drawn as a recurra.Sampling says"
-            raise InputError.of("RC080", fact, got=arguments.shown(sampling))
-        output = self._sound("drawn")
-        self._part()
-        ids = sampling.pick(output, self.seen, self.draws)
-        self._step(ids)
-        return ids.cpu().numpy()
 
     def copy(self) -> Session:
         """Return a session in the same state that goes its own way from here, draws included."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from recurra.contracts.encoder import StatefulEncoder
 from recurra.engine.build import Unbuildable
 from recurra.engine.eager import step_by_step
+from recurra.engine.fused.block import Blocks
 from recurra.engine.fused.record import Unsupported
 from recurra.engine.fused.step import LARGEST, Step
 from recurra.engine.isolated import isolated
@@ -45,10 +46,12 @@ class Packed:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A compiled step and where it begins."""
+    """A compiled step, where it begins, and what calls it many times."""
 
     step: Step
     begin: Beginning
+    blocks: Blocks | None = None
+    """Many steps in one call."""
 
 
 class Stepper:
@@ -78,10 +81,7 @@ class Stepper:
             return output[:, 0], after
 
         # From here on all fields of the layers stay in one tensor.
-        if not isinstance(states, Packed):
-            encoder, *layers = states
-            packed = kernel.step.packed([field for state in layers for field in state])
-            states = Packed(encoder, packed)
+        states = self.packed(kernel, states)
         state = states.encoder
         if kernel.begin == "encoded":
             with torch.no_grad():
@@ -89,6 +89,13 @@ class Stepper:
             x = hidden[:, 0].to(network.dtype)
         output, after_layers = kernel.step(x, states.layers)
         return network.folded(output), Packed(state, after_layers)
+
+    def packed(self, kernel: Kernel, states: States | Packed) -> Packed:
+        """Return states as a kernel takes them."""
+        if isinstance(states, Packed):
+            return states
+        encoder, *layers = states
+        return Packed(encoder, kernel.step.packed([field for state in layers for field in state]))
 
     def states(self, states: States | Packed) -> States:
         """Return states as the network takes them."""
@@ -143,13 +150,23 @@ def _proved(network: Network, reads: torch.dtype) -> tuple[Kernel | None, str | 
                 trial = Kernel(_compiled(wide, begin), begin)
                 objection = _fault(wide, trial, reads)
                 if objection is None:
-                    kernel = Kernel(_compiled(network, begin), begin)
-                    return kernel, None
+                    step = _compiled(network, begin)
+                    return Kernel(step, begin, _blocks(step, begin)), None
         except (Unsupported, Unbuildable) as error:
             objection = str(error)
         except Exception as error:  # any failure means only that there is no kernel
             objection = f"{type(error).__name__}: {error}"
     return None, objection
+
+
+def _blocks(step: Step, begin: Beginning) -> Blocks | None:
+    """Return what makes many steps in one call, where nothing is done between two of them."""
+    if begin == "encoded":
+        return None
+    try:
+        return Blocks(step)
+    except Unbuildable:
+        return None
 
 
 def _beginnings(network: Network, reads: torch.dtype) -> list[Beginning]:

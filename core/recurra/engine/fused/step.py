@@ -129,12 +129,8 @@ class Step:
         `x` is `[B, D]`, or the numbers of inputs `[B]` where all that can come are known.
         """
         with self.lock:
-            versions = [weight._version for weight in self.weights]
-            if versions != self.versions:
-                self._read(versions)
             rows = len(x)
-            if rows != self.rows:
-                self._resize(rows)
+            self.prepare(rows)
             if len(state) != self.room:
                 size = f"{len(state)} numbers for {rows} rows"
                 raise ValueError(f"a state of {size}, which have {self.room}")
@@ -155,6 +151,17 @@ class Step:
             self.packing = False
             del inputs
             return y, after
+
+    def prepare(self, rows: int) -> None:
+        """Read weights that have changed, and have buffers for a number of rows.
+
+        Whoever calls this holds the `lock`.
+        """
+        versions = [weight._version for weight in self.weights]
+        if versions != self.versions:
+            self._read(versions)
+        if rows != self.rows:
+            self._resize(rows)
 
     def _point(self, x: Tensor) -> Sequence[Tensor]:
         """Let the kernel read an input; return the tensors that it then reads."""

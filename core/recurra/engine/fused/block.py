@@ -1,0 +1,309 @@
+"""Many steps of generation in one call: a compiled loop round a compiled step.
+
+Each step draws a symbol of each stream from what the step before gave, and reads it; or it feeds
+numbers back. A call ends when its steps are made, when all streams have come to one of the
+sequences that end them, when the first row is not finite, or when its time is over: so whoever
+waits can be interrupted, and given what there is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from struct import Struct
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recurra.engine.build import library
+from recurra.engine.fused.emit_c import ground, typed
+from recurra.engine.fused.layout import Arguments, pointers
+from recurra.engine.fused.step import Step
+
+SECONDS = 0.015
+"""How long a call makes steps; the one that is begun is ended."""
+MOST = 1 << 16
+"""Symbols, or numbers, of a call, at most; a step is made in any case."""
+
+Ids = NDArray[np.int64]
+_integer, _double, _pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+
+
+class Rule(ctypes.Structure):
+    """How a symbol is picked: `rule_t` of draw.h."""
+
+    _fields_ = (
+        ("temperature", _double),
+        ("top_p", _double),
+        ("min_p", _double),
+        ("penalty", ctypes.c_float),
+        ("top_k", _integer),
+        ("key", ctypes.c_uint64),
+    )
+
+
+class _Machine(ctypes.Structure):
+    """What all calls for so many rows have in common: `machine_t` of draw.h."""
+
+    _fields_ = (
+        ("forward", _pointer),
+        *((name, _integer) for name in ("rows", "threads", "columns")),
+        *((name, _pointer) for name in ("tensors", "matrices", "strides", "tools")),
+        ("sequences", _integer),
+        *((name, _pointer) for name in ("places", "widths", "tables", "gathered")),
+        ("fields", _integer),
+        *((name, _pointer) for name in ("starts", "finals", "offsets")),
+        *((name, _integer) for name in ("room", "output", "width")),
+    )
+
+
+class _Call(ctypes.Structure):
+    """What a call is given: `call_t` of draw.h."""
+
+    _fields_ = (
+        ("packing", _integer),
+        ("steps", _integer),
+        ("seconds", _double),
+        *((name, _pointer) for name in ("logits", "before", "after", "last")),
+        ("drawn", _integer),
+        *((name, _pointer) for name in ("seen", "ids")),
+        ("stops", _integer),
+        *((name, _pointer) for name in ("lengths", "stopping")),
+        ("longest", _integer),
+        *((name, _pointer) for name in ("tail", "done")),
+        ("fed", _integer),
+        ("said", _pointer),
+        ("ill", _integer),
+    )
+
+
+_SIGNS = {_integer: "q", _double: "d", _pointer: "P"}
+_CALL = Struct("@" + "".join(_SIGNS[field[1]] for field in _Call._fields_))
+"""All of a call at once, which is written sooner so than field by field."""
+NO_STOPS = (0, 0, 0, 0, 0, 0)
+"""What a call is given of sequences that end streams, where there are none."""
+
+
+@cache
+def drawing(double: bool) -> Any:
+    """Return the library that draws, for logits of a type. Raises `Unbuildable`."""
+    source = "\n".join([ground(), ground("draw.h")])
+    built = library(typed(source, double), "draws of generation")
+    built.pick.restype = ctypes.c_int
+    built.pick.argtypes = [
+        *(_pointer, _integer, _integer, _pointer, _pointer, ctypes.c_uint64, _integer, _pointer)
+    ]
+    built.unsound.restype = _integer
+    built.unsound.argtypes = [_integer, _integer, _pointer]
+    built.steps.restype = _integer
+    built.steps.argtypes = [_pointer] * 3
+    return built
+
+
+def picked(rule: Rule, logits: Tensor, seen: Tensor, step: int) -> Ids:
+    """Return an id a row for logits `[B, V]` on a CPU; `seen` `[B, V]` marks what has come.
+
+    `step` is how many were drawn before. Raises `Unbuildable` where there is no compiler.
+    """
+    logits, seen = logits.contiguous(), seen.contiguous()
+    if seen.shape != logits.shape or seen.dtype != torch.bool:
+        raise ValueError(f"seen is {tuple(seen.shape)} {seen.dtype}, not {tuple(logits.shape)}")
+    rows, count = logits.shape
+    ids = np.empty(rows, np.int64)
+    function = drawing(logits.dtype == torch.float64).pick
+    places = logits.data_ptr(), seen.data_ptr()
+    if function(ctypes.byref(rule), rows, count, *places, step, 1, ids.ctypes.data):
+        raise MemoryError
+    return ids
+
+
+@dataclass
+class Stops:
+    """Sequences of ids that end a stream, and how far each stream has come."""
+
+    sequences: Sequence[Sequence[int]]
+    streams: int
+    tail: Ids = field(init=False)  # B L: the last ids of each stream, -1 where there are none
+    done: NDArray[np.uint8] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lengths = np.array([len(each) for each in self.sequences], np.int64)
+        self.all = np.array([i for each in self.sequences for i in each], np.int64)
+        self.longest = int(self.lengths.max(initial=0))
+        self.tail = np.full((self.streams, self.longest), -1, np.int64)
+        self.done = np.zeros(self.streams, np.uint8)
+
+    @property
+    def arguments(self) -> tuple[int, ...]:
+        """What a call is given of them; it writes to the tails, and to who is done."""
+        if not self.longest:
+            return NO_STOPS
+        arrays = self.lengths, self.all, self.tail, self.done
+        lengths, whole, tail, done = (array.ctypes.data for array in arrays)
+        return len(self.lengths), lengths, whole, self.longest, tail, done
+
+    def note(self, ids: Ids) -> None:
+        """Take the next id of each stream, `[B]`."""
+        if not self.longest:
+            return
+        self.tail = np.concatenate([self.tail[:, 1:], ids[:, None]], axis=1)
+        for each in self.sequences:
+            self.done |= (self.tail[:, -len(each) :] == np.array(each)).all(axis=1)
+
+    @property
+    def over(self) -> bool:
+        """Whether every stream has ended."""
+        return self.longest > 0 and bool(self.done.all())
+
+
+class Made(NamedTuple):
+    """What a call has made."""
+
+    steps: int
+    ids: Tensor  # count B, of symbols
+    seen: Tensor  # B V: which symbols have come
+    said: Tensor  # count B F, of numbers
+    output: Tensor  # B V: what the last step gives
+    state: Tensor
+    ill: int  # the first row of the output that is not finite, or -1
+
+
+class Blocks:
+    """Calls of a compiled step."""
+
+    def __init__(self, step: Step) -> None:
+        """Compile what draws. Raises `Unbuildable`."""
+        self.step = step
+        self.steps = drawing(step.dtype == torch.float64).steps
+        self.call = _Call()
+        self.where = ctypes.addressof(self.call)
+        self.none = torch.empty(0)
+        self._of: Arguments | None = None
+        self._held: list[Any] = []
+
+    def draw(
+        self,
+        count: int,
+        output: Tensor,
+        state: Tensor,
+        seen: Tensor,
+        rule: Rule,
+        drawn: int,
+        stops: Stops | None = None,
+    ) -> Made:
+        """Draw up to `count` symbols of each stream, and read them.
+
+        The first is drawn from `output` `[B, V]`; `state` is that of the step. `drawn` is how many
+        numbers were drawn before. `seen` `[B, V]` marks the symbols that have come, and `stops`
+        takes those that come. Raises `MemoryError`.
+        """
+        step, shape = self.step, output.shape
+        rows = shape[0]
+        if step.every is None or seen.shape != shape or seen.dtype is not torch.bool:
+            raise ValueError(f"symbols are drawn of {tuple(shape)}, {tuple(seen.shape)}")
+        if count > 1:
+            count = max(1, min(count, MOST // rows))
+        ids = torch.empty((count, rows), dtype=torch.int64)
+        seen = seen.clone(memory_format=torch.contiguous_format)
+        with step.lock:
+            symbols = drawn, seen.data_ptr(), ids.data_ptr()
+            ends = NO_STOPS if stops is None else stops.arguments
+            made, last, after = self._run(count, output, state, rule, (*symbols, *ends, 0, 0))
+            ill = self.call.ill
+        if made < count:
+            ids = ids[:made]
+        return Made(made, ids, seen, self.none, last, after, ill)
+
+    def feed(self, count: int, output: Tensor, state: Tensor, width: int) -> Made:
+        """Feed the first `width` numbers of each output back, up to `count` times.
+
+        What a step reads beside them is 1. Raises `MemoryError`.
+        """
+        rows, step = len(output), self.step
+        if step.every is not None or not 0 < width <= min(step.width, output.shape[1]):
+            raise ValueError(f"{width} of {tuple(output.shape)} cannot be fed back")
+        count = max(1, min(count, MOST // (rows * width)))
+        said = torch.empty(count, rows, width, dtype=step.dtype)
+        with step.lock:
+            fed = 0, 0, 0, *NO_STOPS, width, said.data_ptr()
+            made, last, after = self._run(count, output, state, Rule(), fed)
+            ill = self.call.ill
+        return Made(made, self.none, self.none, said[:made], last, after, ill)
+
+    def _run(
+        self, count: int, output: Tensor, state: Tensor, rule: Rule, more: tuple[int, ...]
+    ) -> tuple[int, Tensor, Tensor]:
+        """Make steps; return how many, what the last gives, and the state after it."""
+        step, (rows, width) = self.step, output.shape
+        step.prepare(rows)
+        if step.later is not self._of:
+            self._lay_out(step.later)
+        room, dtype = step.room, step.dtype
+        if state.shape != (room,) or width != step.width_out:
+            size = f"{tuple(output.shape)} and {len(state)} numbers"
+            raise ValueError(f"a state of {room} numbers and outputs go on, not {size}")
+        if output.dtype is not dtype or state.dtype is not dtype:
+            raise ValueError(f"outputs and states are {dtype}")
+
+        output, state = output.contiguous(), state.contiguous()
+        after = torch.empty(room, dtype=dtype)
+        last = torch.empty((rows, width), dtype=dtype)
+        places = output.data_ptr(), state.data_ptr(), after.data_ptr(), last.data_ptr()
+        _CALL.pack_into(self.call, 0, step.packing, count, SECONDS, *places, *more, -1)
+        made = self.steps(self.machine, ctypes.addressof(rule), self.where)
+        if made < 0:
+            raise MemoryError
+        if made:
+            step.packing = False
+        return made, last if made else output, after
+
+    def _lay_out(self, arguments: Arguments) -> None:
+        """Make what all calls for as many rows have in common."""
+        step, rows = self.step, arguments.rows
+        tables: list[Tensor] = []
+        widths = [step.width]
+        if step.every is not None:
+            tables = step.tables
+            widths = [table.shape[1] for table in tables]
+        if any(len(table) < step.width_out for table in tables):
+            raise ValueError(f"a step of {len(tables[0])} inputs gives {step.width_out} outputs")
+        gathered = [torch.empty(rows, width, dtype=step.dtype) for width in widths]
+        size = step.dtype.itemsize
+
+        def integers(numbers: Sequence[int]) -> Any:
+            return (_integer * max(1, len(numbers)))(*numbers)
+
+        lists = {
+            "places": integers(step.reads),
+            "widths": integers(widths),
+            "tables": pointers(tables),
+            "gathered": pointers(gathered),
+            "starts": integers([start for start, _, _ in step.starts]),
+            "finals": integers([final for _, final, _ in step.starts]),
+            "offsets": integers([offset // size for _, _, offset in step.starts]),
+            "tensors": arguments.tensors,
+            "matrices": arguments.matrices,
+            "strides": arguments.strides,
+            "tools": arguments.tools,
+        }
+        machine = _Machine(
+            forward=ctypes.cast(step.library.forward, ctypes.c_void_p),
+            rows=rows,
+            threads=arguments.threads,
+            columns=arguments.columns,
+            sequences=len(widths),
+            fields=len(step.starts),
+            room=step.room,
+            output=step.place,
+            width=step.width_out,
+            **{name: ctypes.cast(values, ctypes.c_void_p) for name, values in lists.items()},
+        )
+        self.machine = ctypes.addressof(machine)
+        # What the machine points to lives as long as it does.
+        self._held = [machine, lists, tables, gathered]
+        self._of = arguments

@@ -1,0 +1,313 @@
+/* What draws a symbol from logits, and makes many steps of generation in one call. Stands after kernel.h.
+
+   A symbol is picked as `recurra.generate.sampling` says, bit for bit: every number of it is one rounded operation of
+   float64, or of float32 before the softmax, in the same order there and here. So no two operations may be fused. */
+
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#endif
+#include <time.h>
+
+#define HOTTEST 3.4028234663852886e38f
+
+typedef struct {
+    double temperature, top_p, min_p; /* a temperature of 0 takes the likeliest */
+    float penalty;
+    int64_t top_k; /* 0 where all are left */
+    uint64_t key;  /* of the random numbers */
+} rule_t;
+
+/* exp(x) for x <= 0; 0 below -700. `powers` in sampling.py is the same. */
+INLINE double power(double x) {
+    const double low = x < -700.0 ? -700.0 : x;
+    const double n = (low * 1.4426950408889634 + 6755399441055744.0) - 6755399441055744.0;
+    const double r = (low - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
+    double p = 1.0 / 6227020800.0;
+    p = p * r + 1.0 / 479001600.0;
+    p = p * r + 1.0 / 39916800.0;
+    p = p * r + 1.0 / 3628800.0;
+    p = p * r + 1.0 / 362880.0;
+    p = p * r + 1.0 / 40320.0;
+    p = p * r + 1.0 / 5040.0;
+    p = p * r + 1.0 / 720.0;
+    p = p * r + 1.0 / 120.0;
+    p = p * r + 1.0 / 24.0;
+    p = p * r + 1.0 / 6.0;
+    p = p * r + 0.5;
+    const double near = 1.0 + (r + r * r * p);
+
+    /* 2^n: the sum holds the whole number n in its low bits */
+    const double moved = n + 6755399441055744.0;
+    uint64_t whole;
+    memcpy(&whole, &moved, sizeof whole);
+    whole = (whole << 52) + ((uint64_t)1023 << 52);
+    double scale;
+    memcpy(&scale, &whole, sizeof scale);
+    return x < -700.0 ? 0.0 : near * scale;
+}
+
+/* The number of a stream at a step, in [0, 1): `uniforms` in randomness.py, by Philox-4x32-10. */
+static double uniform(uint64_t key, uint64_t step, uint64_t stream) {
+    uint32_t a = (uint32_t)step, b = (uint32_t)(step >> 32), c = (uint32_t)stream, d = (uint32_t)(stream >> 32);
+    uint32_t low = (uint32_t)key, high = (uint32_t)(key >> 32);
+    for (int i = 0; i < 10; i++) {
+        const uint64_t first = (uint64_t)a * 0xD2511F53u, second = (uint64_t)c * 0xCD9E8D57u;
+        a = (uint32_t)(second >> 32) ^ b ^ low;
+        c = (uint32_t)(first >> 32) ^ d ^ high;
+        b = (uint32_t)second;
+        d = (uint32_t)first;
+        low += 0x9E3779B9u;
+        high += 0xBB67AE85u;
+    }
+    return (double)(((uint64_t)a << 20) | (b >> 12)) * 0x1p-52;
+}
+
+/* Whether symbol i stands before symbol j: the likelier one, and of two alike the first. */
+INLINE int before(const double *weights, int64_t i, int64_t j) {
+    return weights[i] > weights[j] || (weights[i] == weights[j] && i < j);
+}
+
+static void sink(const double *weights, int64_t *heap, int64_t size, int64_t at) {
+    const int64_t moved = heap[at];
+    for (int64_t next; (next = 2 * at + 1) < size; at = next) {
+        if (next + 1 < size && before(weights, heap[next + 1], heap[next])) next++;
+        if (!before(weights, heap[next], moved)) break;
+        heap[at] = heap[next];
+    }
+    heap[at] = moved;
+}
+
+static int64_t pop(const double *weights, int64_t *heap, int64_t *size) {
+    const int64_t first = heap[0];
+    heap[0] = heap[--*size];
+    if (*size) sink(weights, heap, *size, 0);
+    return first;
+}
+
+/* Set to 0 the weights of symbols that may not be drawn. The largest weight is 1. */
+static void narrow(const rule_t *rule, double *weights, int64_t count, int64_t *heap, int64_t *ranked) {
+    const int cuts = 0 < rule->top_k && rule->top_k < count, shares = rule->top_p < 1;
+    int64_t last = -1; /* the last symbol that is left, by rank */
+    if (cuts || shares) {
+        int64_t size = 0, found = 0;
+        for (int64_t i = 0; i < count; i++)
+            if (weights[i] > 0) heap[size++] = i;
+        for (int64_t at = size / 2 - 1; at >= 0; at--) sink(weights, heap, size, at);
+
+        const int64_t most = cuts && rule->top_k < size ? rule->top_k : size;
+        if (cuts) {
+            while (found < most) ranked[found++] = pop(weights, heap, &size);
+            last = ranked[found - 1];
+        }
+        if (shares) {
+            double whole = 0, held = 0;
+            for (int64_t i = 0; i < count; i++)
+                if (last < 0 || !before(weights, last, i)) whole += weights[i];
+            const double share = rule->top_p * whole;
+            for (int64_t rank = 0; rank < most && held < share; rank++) {
+                last = cuts ? ranked[rank] : pop(weights, heap, &size);
+                held += weights[last];
+            }
+        }
+    }
+    double edge = 0;
+    int64_t at = count;
+    if (last >= 0) edge = weights[last], at = last;
+    const double least = rule->min_p;
+    for (int64_t i = 0; i < count; i++) {
+        const double own = weights[i];
+        const int left = (own > edge || (own == edge && i <= at)) && own >= least;
+        weights[i] = left ? own : 0.0;
+    }
+}
+
+/* Pick the symbol of one stream. `own` is memory: 2 count of double, then 2 count of int64_t. */
+static int64_t pick_one(const rule_t *rule, int64_t count, const real *logits, const unsigned char *seen, double number,
+                        void *memory) {
+    double *weights = memory, *sums = weights + count;
+    int64_t *heap = (int64_t *)(sums + count), *ranked = heap + count;
+    float *low = (float *)sums;
+    const float penalty = rule->penalty;
+
+    for (int64_t i = 0; i < count; i++) {
+        const float own = (float)logits[i];
+        low[i] = own > HOTTEST ? HOTTEST : (own < -HOTTEST ? -HOTTEST : own);
+    }
+    if (penalty != 1.0f)
+        for (int64_t i = 0; i < count; i++) {
+            const float own = low[i];
+            float less = own > 0 ? own / penalty : own * penalty;
+            less = less > HOTTEST ? HOTTEST : (less < -HOTTEST ? -HOTTEST : less);
+            low[i] = seen[i] ? less : own;
+        }
+    float best = low[0];
+    _Pragma("omp simd reduction(max: best)")
+    for (int64_t i = 0; i < count; i++) best = low[i] > best ? low[i] : best;
+    if (rule->temperature == 0) {
+        int64_t i = 0;
+        while (low[i] != best) i++;
+        return i;
+    }
+
+    const double top = best, temperature = rule->temperature;
+    for (int64_t i = 0; i < count; i++) weights[i] = power(((double)low[i] - top) / temperature);
+    if ((0 < rule->top_k && rule->top_k < count) || rule->top_p < 1 || rule->min_p > 0)
+        narrow(rule, weights, count, heap, ranked);
+
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++) sums[i] = sum += weights[i];
+    const double bound = number * sum;
+    int64_t low_end = 0, high_end = count - 1; /* the first sum above the bound */
+    while (low_end < high_end) {
+        const int64_t middle = (low_end + high_end) / 2;
+        if (sums[middle] > bound) high_end = middle;
+        else low_end = middle + 1;
+    }
+    return low_end;
+}
+
+/* Return the first row that holds a number that is not finite, or -1. */
+int64_t unsound(int64_t rows, int64_t count, const real *output) {
+    for (int64_t b = 0; b < rows; b++) {
+        const real *own = output + b * count;
+        real rest = 0; /* x - x is 0, or no number */
+        _Pragma("omp simd reduction(+: rest)")
+        for (int64_t i = 0; i < count; i++) rest += own[i] - own[i];
+        if (rest != 0) return b;
+    }
+    return -1;
+}
+
+/* Pick a symbol for each row of logits, by the numbers of a step. Return 0, or -1 where there is no memory. */
+int pick(const rule_t *rule, int64_t rows, int64_t count, const real *logits, const unsigned char *seen, uint64_t step,
+         int64_t threads, int64_t *ids) {
+    int failed = 0;
+    (void)threads;
+    PARALLEL {
+        const int64_t id = THREAD, n = THREADS;
+        void *memory = malloc(count * 4 * sizeof(double));
+        if (!memory) failed = 1;
+        else
+            for (int64_t b = PART(rows, id); b < PART(rows, id + 1); b++) {
+                const double number = rule->temperature == 0 ? 0 : uniform(rule->key, step, b);
+                ids[b] = pick_one(rule, count, logits + b * count, seen + b * count, number, memory);
+            }
+        free(memory);
+    }
+    return failed ? -1 : 0;
+}
+
+/* The step of a network, for so many rows: what every call of it has in common. */
+typedef struct {
+    void (*forward)(long, long, long, long, long, long, const unsigned char *, const int64_t *, real **, real **,
+                    const long *, void **);
+    int64_t rows, threads, columns;
+    real **tensors, **matrices;
+    const long *strides;
+    void **tools;
+    int64_t sequences; /* how many there are, and of each: its place, its width, its table or NULL, rows of its own */
+    const int64_t *places, *widths;
+    real **tables, **gathered;
+    int64_t fields; /* of the state, and of each: its two places, and where it begins */
+    const int64_t *starts, *finals, *offsets;
+    int64_t room, output, width; /* numbers of a state; the place of the output, and how wide it is */
+} machine_t;
+
+typedef struct {
+    int64_t packing, steps;
+    double seconds;      /* after which no further step is begun */
+    const real *logits;  /* what the first step draws from */
+    const real *before;  /* the state before it */
+    real *after, *last;  /* the state after the last step, and what it gives */
+    int64_t drawn;       /* how many numbers were drawn before */
+    unsigned char *seen; /* the symbols that have come */
+    int64_t *ids;        /* of each step and stream */
+    int64_t stops;       /* sequences that end a stream: how long each is, and all of them, one after the other */
+    const int64_t *lengths, *stopping;
+    int64_t longest;     /* of them */
+    int64_t *tail;       /* the last symbols of each stream, the latest last */
+    unsigned char *done; /* of each stream */
+    int64_t fed;         /* where numbers are fed back: how many of an output are; else 0 */
+    real *said;          /* the numbers of each step */
+    int64_t ill;         /* the first row that is not finite, or -1 */
+} call_t;
+
+static double now(void) {
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    return at.tv_sec + at.tv_nsec * 1e-9;
+}
+
+/* Note a symbol of a stream; tell whether it ends one of the sequences. */
+static int stopped(const call_t *call, int64_t b, int64_t symbol) {
+    int64_t *tail = call->tail + b * call->longest;
+    memmove(tail, tail + 1, (call->longest - 1) * sizeof *tail);
+    tail[call->longest - 1] = symbol;
+
+    const int64_t *sequence = call->stopping;
+    for (int64_t i = 0; i < call->stops; i++) {
+        const int64_t length = call->lengths[i];
+        if (!memcmp(tail + call->longest - length, sequence, length * sizeof *tail)) return 1;
+        sequence += length;
+    }
+    return 0;
+}
+
+/* Make steps; return how many, or -1 where there is no memory. */
+int64_t steps(const machine_t *at, const rule_t *rule, call_t *call) {
+    const int64_t rows = at->rows, width = at->width;
+    const double end = now() + call->seconds;
+    memcpy(call->after, call->before, at->room * sizeof(real));
+    for (int64_t i = 0; i < at->fields; i++)
+        at->tensors[at->starts[i]] = at->tensors[at->finals[i]] = call->after + at->offsets[i];
+    at->tensors[at->output] = call->last;
+    call->ill = -1;
+
+    const real *output = call->logits;
+    int64_t made = 0;
+    while (made < call->steps) {
+        call->ill = unsound(rows, width, output);
+        if (call->ill >= 0) break;
+
+        if (call->fed) {
+            /* The rest of a row says that nothing of it is missing. */
+            const int64_t wide = at->widths[0], own = call->fed;
+            for (int64_t b = 0; b < rows; b++) {
+                memcpy(call->said + (made * rows + b) * own, output + b * width, own * sizeof(real));
+                memcpy(at->gathered[0] + b * wide, output + b * width, own * sizeof(real));
+                for (int64_t j = own; j < wide; j++) at->gathered[0][b * wide + j] = 1;
+            }
+            at->tensors[at->places[0]] = at->gathered[0];
+        } else {
+            int64_t *ids = call->ids + made * rows;
+            if (pick(rule, rows, width, output, call->seen, call->drawn + made, at->threads, ids)) return -1;
+            for (int64_t b = 0; b < rows; b++) call->seen[b * width + ids[b]] = 1;
+            for (int64_t i = 0; i < at->sequences; i++) {
+                const int64_t wide = at->widths[i];
+                real *from = at->tables[i];
+                at->tensors[at->places[i]] = rows == 1 ? from + ids[0] * wide : at->gathered[i];
+                if (rows > 1)
+                    for (int64_t b = 0; b < rows; b++)
+                        memcpy(at->gathered[i] + b * wide, from + ids[b] * wide, wide * sizeof(real));
+            }
+        }
+        at->forward(1, rows, at->threads, at->columns, 0, call->packing, 0, 0, at->tensors, at->matrices, at->strides,
+                    at->tools);
+        call->packing = 0;
+        output = call->last;
+        made++;
+
+        if (call->stops) {
+            int64_t over = 0;
+            for (int64_t b = 0; b < rows; b++) {
+                if (stopped(call, b, call->ids[(made - 1) * rows + b])) call->done[b] = 1;
+                over += call->done[b];
+            }
+            if (over == rows) break;
+        }
+        if (made < call->steps && now() > end) break;
+    }
+    return made;
+}

@@ -1,0 +1,237 @@
+"""Symbols and numbers many at a time: a compiled loop makes them where it makes what steps would.
+
+What it draws is the same as step by step, to the bit: it calls the kernel of the step, and draws by
+one definition (`sampling.py`), which is tried once before it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recurra.engine.build import Unbuildable
+from recurra.engine.fused.block import Made, Rule, Stops, picked
+from recurra.errors import InputError, RunError
+from recurra.generate import arguments
+from recurra.generate.draws import PlacedDraws
+from recurra.generate.foretelling import Foretelling
+from recurra.generate.sampling import Sampling
+from recurra.model.stepper import Beginning, Kernel, Packed
+from recurra.spec.tables import MOST
+
+TRIED = (
+    Sampling(),
+    Sampling(repetition_penalty=1.3),
+    Sampling(temperature=0.7),
+    Sampling(temperature=1.5, top_k=5, top_p=0.8),
+    Sampling(temperature=1e-5, min_p=0.1, repetition_penalty=0.6),
+    Sampling(temperature=2.0, top_p=0.6, min_p=0.05),
+)
+"""Rules by which what draws in C is tried."""
+
+
+class Blockwise(Foretelling):
+    """What a session makes many at a time."""
+
+    seen: Tensor
+    # What C draws by, and for which sampling and key; the kernel, and whether its loop will do.
+    _ruled: tuple[Sampling, int, Rule] | None = None
+    _looked: Kernel | None = None
+    _can_loop: bool = False
+
+    def _forward(self, x: Tensor) -> None:
+        raise NotImplementedError
+
+    def _nothing(self) -> InputError:
+        raise NotImplementedError
+
+    def draw(self, sampling: Sampling) -> NDArray[np.int64]:
+        """Pick the next symbol of each stream and read it; return the ids `[B]`.
+
+        Raises `InputError` (RC080), and `RunError` (RC060) where what the network gives is not
+        finite.
+        """
+        self._check_draws(sampling)
+        return self._next(sampling)
+
+    def draw_many(
+        self, length: int, sampling: Sampling, stop: Sequence[Sequence[int]] = ()
+    ) -> Iterator[NDArray[np.int64]]:
+        """Give the next symbols of each stream as they come, ids `[B]` a step, and read them.
+
+        They are those of as many `draw`s, in a fraction of the time. It ends after `length` steps,
+        or once each stream has drawn one of the sequences of ids of `stop`, that one included.
+        Between two steps the session may stand a little further on; at the end, and where the
+        iterator is closed before, it has read what was given and no more. Raises `InputError`
+        (RC080), and `RunError` (RC060) where what the network gives is not finite, after all that
+        came before.
+        """
+        self._check_draws(sampling)
+        length = arguments.whole("length", length)
+        stops = Stops([self._stop(each) for each in stop], self.streams)
+        return self._drawn(length, sampling, stops)
+
+    def _check_draws(self, sampling: Any) -> None:
+        """Refuse what draws nothing. Raises `InputError` (RC080)."""
+        self.elements.has("draw")
+        if not isinstance(sampling, Sampling):
+            fact = "a symbol is drawn as a recurra.Sampling says"
+            raise InputError.of("RC080", fact, got=arguments.shown(sampling))
+
+    def _stop(self, sequence: Any) -> list[int]:
+        """Return the ids of a sequence that ends a stream. Raises `InputError` (RC080)."""
+        ids = self.elements.checked(self.vocabulary, sequence)
+        if not 0 < len(ids) <= MOST:
+            fact = "a sequence that ends a stream is a list of one id or more"
+            raise InputError.of("RC080", fact, key="stop", got=arguments.shown(sequence))
+        return [int(index) for index in ids]
+
+    def _drawn(self, length: int, sampling: Sampling, stops: Stops) -> Iterator[NDArray[np.int64]]:
+        """Give the symbols of `draw_many`."""
+        made = 0
+        while made < length and not stops.over:
+            kernel = self._loops("ids")
+            if kernel is None:
+                ids = self._next(sampling)
+                stops.note(ids)
+                made += 1
+                yield ids
+                continue
+
+            if self.output is None:
+                raise self._nothing()
+            self._part()
+            start, drawn = self._standing(), self.draws.copy()
+            block = self._block(kernel, length - made, sampling, stops)
+            given = 0
+            try:
+                for ids in block.ids.numpy():
+                    given += 1
+                    yield ids
+            finally:
+                if given < block.steps:
+                    self._stand(start)
+                    self.draws = drawn
+                    while given:
+                        given -= self._block(kernel, given, sampling, None).steps
+            made += block.steps
+
+    def _next(self, sampling: Sampling) -> NDArray[np.int64]:
+        """Draw one symbol of each stream."""
+        kernel = self._loops("ids")
+        if kernel is not None and self.output is not None:
+            block = self._block(kernel, 1, sampling, None)
+            return np.asarray(block.ids.numpy()[0])
+
+        output = self._sound("drawn")
+        self._part()
+        ids = self._picked(sampling, output)
+        self._step(ids)
+        return np.asarray(ids.cpu().numpy())
+
+    def _picked(self, sampling: Sampling, output: Tensor) -> Tensor:
+        """Return an id for each row of logits `[B, V]`, drawn in C where that is at hand."""
+        draws = self.draws
+        compiled = self.stepper.kernel is not None and _alike(output.dtype)
+        if not (isinstance(draws, PlacedDraws) and compiled):
+            return sampling.pick(output, self.seen, draws)
+        rule = self._rule(sampling, draws.key)
+        ids = torch.from_numpy(picked(rule, output, self.seen, draws.step))
+        draws.step += sampling.temperature > 0
+        return ids
+
+    def _loops(self, begin: Beginning) -> Kernel | None:
+        """Return the kernel of the step, if it can be called many times at once."""
+        kernel = self.stepper.kernel
+        if kernel is None or self.network.training:
+            return None
+        if kernel is not self._looked:
+            self._looked, self._can_loop = kernel, self._fits(kernel)
+        placed = isinstance(self.draws, PlacedDraws)
+        return kernel if self._can_loop and placed and kernel.begin == begin else None
+
+    def _fits(self, kernel: Kernel) -> bool:
+        """Tell whether a kernel's loop makes what the steps of this session make."""
+        network = self.network
+        if kernel.blocks is None or network.late or self.outlook is not None:
+            return False
+        if self.companion is not None:
+            return False
+        if kernel.begin != "ids":
+            return True
+        plain = not self._has_own_point and self.vocabulary.size == network.loss.output_size
+        return plain and _alike(network.dtype)
+
+    def _rule(self, sampling: Sampling, key: int) -> Rule:
+        """Return what C draws by."""
+        if self._ruled is None or self._ruled[0] is not sampling or self._ruled[1] != key:
+            self._ruled = sampling, key, sampling.rule(key)
+        return self._ruled[2]
+
+    def _block(self, kernel: Kernel, count: int, sampling: Sampling, stops: Stops | None) -> Made:
+        """Draw up to `count` symbols of each stream and read them; return one at least.
+
+        Raises `RunError` (RC060) where none can be drawn.
+        """
+        if self.output is None or self._carried is None:
+            raise self._nothing()
+        draws, blocks = self.draws, kernel.blocks
+        assert isinstance(draws, PlacedDraws) and blocks is not None, "it can be called so"
+        self._part()
+        packed = self.stepper.packed(kernel, self._carried)
+        output = self.output
+        if output.shape[0] != self.streams:
+            output = output.expand(self.streams, -1)
+        rule = self._rule(sampling, draws.key)
+        block = blocks.draw(count, output, packed.layers, self.seen, rule, draws.step, stops)
+        if not block.steps:
+            raise self._unsound(block.ill, "drawn")
+        if sampling.temperature:
+            draws.step += block.steps
+        self._take_block(packed, block)
+        return block
+
+    def _take_block(self, packed: Packed, block: Made) -> None:
+        """Stand behind the steps of a block."""
+        self._carried = Packed(packed.encoder, block.state)
+        self._raw = self.output = block.output
+        self.position += block.steps
+        if len(block.ids):
+            self.seen = block.seen
+
+    def _standing(self) -> tuple[Any, ...]:
+        """Return where the session stands, but for its draws."""
+        return self._carried, self.output, self._raw, self.position, self.seen
+
+    def _stand(self, standing: tuple[Any, ...]) -> None:
+        """Stand there again."""
+        self._carried, self.output, self._raw, self.position, self.seen = standing
+
+    def _unsound(self, row: int, purpose: str) -> RunError:
+        """Return the error of an output that is not finite, in a stream."""
+        where = f" in stream {row} of 0 to {self.streams - 1}" if self.streams > 1 else ""
+        fact = f"what the network gives is not finite{where}, so nothing can be {purpose} from it"
+        return RunError.of("RC060", fact)
+
+
+@cache
+def _alike(dtype: torch.dtype) -> bool:
+    """Tell whether what draws in C draws the same as `Sampling.pick`, for logits of a type."""
+    generator = torch.Generator().manual_seed(0)
+    try:
+        for place, sampling in enumerate(TRIED):
+            logits = 4 * torch.randn(5, 37, generator=generator, dtype=torch.float64)
+            logits = logits.to(dtype)
+            seen = torch.rand(5, 37, generator=generator) < 0.4
+            own = picked(sampling.rule(7), logits, seen, place)
+            if own.tolist() != sampling.pick(logits, seen, PlacedDraws(7, place)).tolist():
+                return False
+    except (Unbuildable, MemoryError):
+        return False
+    return True

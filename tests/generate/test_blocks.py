@@ -1,0 +1,379 @@
+"""Many steps in one call: those of the loop in Python, to the bit, whatever ends a call."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recurra.engine.build import Unbuildable
+from recurra.engine.fused import block
+from recurra.engine.fused.block import picked
+from recurra.errors import InputError, RunError
+from recurra.generate import blocks
+from recurra.generate.draws import PlacedDraws
+from recurra.generate.sampling import Sampling, powers
+from recurra.generate.session import Session
+from recurra.model import stepper as steppers
+from recurra.model.network import Network
+from recurra.model.stepper import stepper
+from recurra.randomness import seeded
+from recurra_cells.lstm import LSTM
+from recurra_cells.options import LSTMOptions
+from recurra_encoders.embedding import Embedding
+from recurra_encoders.options import EmbeddingOptions
+from recurra_losses.cross_entropy import CrossEntropy
+from recurra_losses.options import CrossEntropyOptions
+from recurra_vocabularies.character import Character, CharacterOptions
+
+SYMBOLS = 11
+
+pytestmark = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))),
+    reason="without a compiler there is no such loop",
+)
+
+RULES = st.builds(
+    Sampling,
+    temperature=st.sampled_from([5e-324, 1e-40, 0.3, 1.0, 2.5, 1e300]),
+    top_k=st.integers(0, SYMBOLS + 1),
+    top_p=st.just(1.0) | st.floats(1e-300, 1.0),
+    min_p=st.just(0.0) | st.floats(0.0, 0.9),
+    repetition_penalty=st.sampled_from([1.0, 1e-300, 0.5, 1.7, 1e300]),
+) | st.builds(Sampling, repetition_penalty=st.sampled_from([1.0, 0.2, 3.0]))
+STOPS = st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=3), max_size=3)
+
+
+def network(symbols=SYMBOLS, width=6, dtype=torch.float32):
+    with seeded(0):
+        encoder = Embedding(symbols, EmbeddingOptions(size=width))
+        cells = [LSTM(width, LSTMOptions(hidden_size=width)) for _ in range(2)]
+        loss = CrossEntropy(symbols, CrossEntropyOptions())
+        made = Network(encoder, cells, loss).to(dtype).eval()
+    with torch.no_grad():
+        made.head.weight.mul_(4)
+    return made
+
+
+def vocabulary(symbols=SYMBOLS):
+    made = Character(CharacterOptions())
+    made.fit(["".join(chr(0x10000 + place) for place in range(symbols))])
+    return made
+
+
+def compiled(made, begin="ids"):
+    """Return a network whose steps are compiled by now."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steppers, "AFTER", 1)
+        session = Session(made, vocabulary(made.encoder.size)).feed_ids(np.array([0]))
+        session.draw(Sampling())
+    kernel = stepper(made).kernel
+    assert kernel is not None and kernel.begin == begin
+    return made
+
+
+WIDE = pytest.param(torch.float64, marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[torch.float32, WIDE], ids=str)
+def quick(request):
+    return compiled(network(dtype=request.param))
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Let a call make one step alone."""
+    monkeypatch.setattr(block, "SECONDS", 0.0)
+
+
+def session(made, streams=1, seed=3):
+    return Session(made, vocabulary(made.encoder.size), seed, streams).feed_ids(np.array([1, 2, 1]))
+
+
+def by_steps(made, streams, length, sampling, stops=(), seed=3):
+    """Return the symbols of the loop in Python, and the session after it: the kernel's steps one by
+    one, drawn from by numpy, and sequences looked for in all that has come.
+    """
+    own = session(made, streams, seed)
+    own._can_loop, own._looked = False, stepper(made).kernel
+    drawn: list[list[int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "_alike", lambda dtype: False)
+        while len(drawn) < length:
+            drawn.append(own.draw(sampling).tolist())
+            streams_over = [
+                any(
+                    text[at : at + len(stop)] == list(stop)
+                    for stop in stops
+                    for at in range(len(text) - len(stop) + 1)
+                )
+                for text in map(list, zip(*drawn, strict=True))
+            ]
+            if all(streams_over):
+                break
+    return drawn, own
+
+
+def same(one, two):
+    """Check that two sessions stand at the same place, to the bit, and draw the same next."""
+    assert one.position == two.position and one.draws.state().tolist() == two.draws.state().tolist()
+    assert torch.equal(one.seen.expand(one.streams, -1), two.seen.expand(two.streams, -1))
+    assert torch.equal(one.expected(), two.expected())
+    for first, second in zip(one.states, two.states, strict=True):
+        assert all(map(torch.equal, first, second))
+
+
+@given(
+    rule=RULES, stops=STOPS, streams=st.sampled_from([1, 2, 5]), length=st.integers(0, 25),
+    seed=st.integers(0, 999), at_once=st.sampled_from([0.0, 1.0]),
+)  # fmt: skip
+@settings(max_examples=30, deadline=None)
+def test_symbols_are_those_of_the_loop_in_python(
+    rule: Sampling, stops: Any, streams: int, length: int, seed: int, at_once: float, quick: Any
+) -> None:
+    """With every rule, penalty, sequence and number of streams, in blocks of one step and of all:
+    the same symbols, and the same session behind them.
+    """
+    wanted, behind = by_steps(quick, streams, length, rule, stops, seed)
+    own = session(quick, streams, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(block, "SECONDS", at_once)
+        found = [ids.tolist() for ids in own.draw_many(length, rule, stops)]
+    assert found == wanted
+    if length:
+        same(own, behind)
+
+
+def test_a_thousand_symbols_are_those_of_the_loop_in_python(quick: Any) -> None:
+    """Also where rounding has a thousand steps to grow in, and blocks end when their time does."""
+    rule = Sampling(temperature=1.3, top_k=8, top_p=0.95, repetition_penalty=1.1)
+    own = session(quick, 3)
+    wanted, behind = by_steps(quick, 3, 1000, rule)
+    assert [ids.tolist() for ids in own.draw_many(1000, rule)] == wanted
+    same(own, behind)
+    assert len({tuple(ids) for ids in wanted}) > 100
+
+
+@given(
+    values=st.lists(st.floats(-4, 4, width=32) | st.sampled_from([0.0, -0.0, 1e-45, 3e38, -3e38]),
+        min_size=1, max_size=9),
+    rule=RULES, marks=st.lists(st.booleans(), min_size=9, max_size=9),
+    step=st.integers(0, 1 << 40), key=st.integers(0, (1 << 63) - 1),
+)  # fmt: skip
+@settings(max_examples=100, deadline=None)
+def test_c_draws_what_numpy_draws(
+    values: list[float], rule: Sampling, marks: list[bool], step: int, key: int
+) -> None:
+    """Bit for bit there is one definition: ties, what is too cold or too hot, what has a chance of
+    nothing at all.
+    """
+    row, seen = torch.tensor([values] * 3), torch.tensor([marks[: len(values)]] * 3)
+    wanted = rule.pick(row, seen, PlacedDraws(key, step)).tolist()
+    assert picked(rule.rule(key), row, seen, step).tolist() == wanted
+
+
+@given(x=st.floats(-750, 0))
+@settings(max_examples=100, deadline=None)
+def test_powers_are_those_of_e(x: float) -> None:
+    """Beside the system's own: two units in the last place, 1 at 0, and 0 below -700."""
+    found = float(powers(np.array([x]))[0])
+    assert found == (0.0 if x < -700 else pytest.approx(math.exp(x), rel=2**-51, abs=0))
+    assert float(powers(np.array([0.0]))[0]) == 1
+
+
+@pytest.mark.parametrize("given_steps", [0, 1, 7])
+def test_who_breaks_off_has_read_what_was_given(given_steps: int, quick: Any) -> None:
+    """An iterator that is closed leaves the session behind the last symbol that it gave."""
+    rule, own = Sampling(temperature=1.0, repetition_penalty=1.5), session(quick, 2)
+    drawn = own.draw_many(400, rule)
+    found = [ids.tolist() for ids in islice(drawn, given_steps)]
+    drawn.close()
+    wanted, behind = by_steps(quick, 2, given_steps, rule)
+    assert found == wanted
+    same(own, behind)
+    if given_steps:
+        assert own.draw(rule).tolist() == behind.draw(rule).tolist()
+
+
+@pytest.mark.usefixtures("short")
+def test_each_symbol_is_there_as_it_comes(quick: Any) -> None:
+    """What is given is not held back for what comes later; a copy made in between goes on as the
+    session does.
+    """
+    rule, own = Sampling(temperature=1.0), session(quick)
+    wanted, _ = by_steps(quick, 1, 9, rule)
+    for place, ids in enumerate(own.draw_many(8, rule)):
+        assert own.position == 3 + place + 1 and ids.tolist() == wanted[place]
+        assert own.copy().draw(rule).tolist() == wanted[place + 1]
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_a_change_of_weights_between_two_calls_is_seen(streams: int) -> None:
+    """A weight that is changed in place counts from the next call on."""
+    made = compiled(network())
+    own, other = session(made, streams), session(made, streams)
+    other._can_loop, other._looked = False, stepper(made).kernel
+    rule = Sampling(temperature=0.8)
+    for _ in range(2):
+        found = [ids.tolist() for ids in own.draw_many(12, rule)]
+        assert found == [other.draw(rule).tolist() for _ in range(12)]
+        same(own, other)
+        before = own.expected().clone()
+        with torch.no_grad():
+            made.head.weight.mul_(-1)
+            made.encoder.table.weight.add_(0.5)
+        own.draw(rule), other.draw(rule)
+        assert torch.equal(own.expected(), other.expected())
+        assert not torch.allclose(own.expected(), before)
+
+
+@pytest.mark.parametrize("at", [0, 5])
+def test_one_stream_that_is_no_number_is_named_and_touches_no_other(at: int, quick: Any) -> None:
+    """Of 256 streams the error tells which, after all symbols that came before; the others have
+    drawn, and hold, what they would have without it.
+    """
+    rule, streams, ill = Sampling(temperature=1.0), 256, 77
+    healthy, own = session(quick, streams), session(quick, streams)
+    wanted = [ids.tolist() for ids in healthy.draw_many(at + 1, rule)]
+
+    found = [ids.tolist() for ids in own.draw_many(at, rule)]
+    own._part()
+    carried = stepper(quick).packed(stepper(quick).kernel, own._carried)
+    for field in stepper(quick).kernel.step.fields(carried.layers):
+        field[ill] = math.nan
+    own._carried = carried
+    with pytest.raises(RunError, match="in stream 77 of 0 to 255, so nothing can be drawn"):
+        for ids in own.draw_many(40, rule):
+            found.append(ids.tolist())
+    assert found == wanted
+    others = [stream for stream in range(streams) if stream != ill]
+    assert torch.equal(own.expected()[others], healthy.expected()[others])
+    assert own.position == healthy.position
+    with pytest.raises(RunError, match="in stream 77"):
+        own.draw(rule)
+
+
+def test_a_call_ends_in_time_to_be_interrupted(quick: Any) -> None:
+    """Whatever is asked for, a call ends within 50 ms: no later can Ctrl-C be heard."""
+    own = session(quick)
+    drawn = own.draw_many(10**9, Sampling(temperature=1.0))
+    for _ in range(3):
+        start, before = time.thread_time(), own.position
+        next(drawn)
+        while own.position == before:
+            next(drawn)
+        assert time.thread_time() - start < 0.05
+        list(islice(drawn, own.position - before - 1))
+    drawn.close()
+
+
+def test_many_streams() -> None:
+    """10,000 of them: what numpy draws of the same logits."""
+    made = compiled(network(symbols=5, width=2))
+    rule = Sampling(temperature=1.0, top_p=0.9)
+    own = session(made, 10_000)
+    found = [ids.tolist() for ids in own.draw_many(2, rule)]
+    wanted, behind = by_steps(made, 10_000, 2, rule)
+    assert found == wanted
+    same(own, behind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("largest", "begin"), [(steppers.LARGEST, "ids"), (1 << 20, "encoded")])
+def test_many_symbols(largest: int, begin: str, monkeypatch: Any) -> None:
+    """A vocabulary of 200,000: what numpy draws of the same logits. Where its table would be too
+    large there is no loop, and it is drawn in C all the same.
+    """
+    monkeypatch.setattr(steppers, "LARGEST", largest)
+    made = compiled(network(symbols=200_000, width=2), begin)
+    rule = Sampling(temperature=0.5, top_k=40, top_p=0.9, repetition_penalty=1.2)
+    found = [ids.tolist() for ids in session(made).draw_many(3, rule)]
+    assert found == by_steps(made, 1, 3, rule)[0]
+
+
+def test_without_a_compiler_the_loop_in_python_draws_the_same(monkeypatch: Any) -> None:
+    """The first is the network's own steps, which another kernel would round otherwise: what draws
+    from them is the same.
+    """
+
+    def none(double: bool) -> Any:
+        raise Unbuildable("no C compiler was found")
+
+    rule = Sampling(temperature=0.9, top_k=6)
+    made = compiled(network())
+    with_it = [ids.tolist() for ids in session(made).draw_many(60, rule, [[1, 2, 3, 4]])]
+    monkeypatch.setattr(block, "drawing", none)
+    monkeypatch.setattr(blocks, "_alike", blocks._alike.__wrapped__)
+    made = compiled(network())
+    assert stepper(made).kernel.blocks is None
+    assert [ids.tolist() for ids in session(made).draw_many(60, rule, [[1, 2, 3, 4]])] == with_it
+
+
+def test_a_loop_that_draws_otherwise_is_not_used(quick: Any, monkeypatch: Any) -> None:
+    """One id off in what C draws, and numpy draws."""
+    honest = blocks.picked
+
+    def lying(*arguments: Any) -> Any:
+        return honest(*arguments) ^ 1
+
+    monkeypatch.setattr(blocks, "picked", lying)
+    monkeypatch.setattr(blocks, "_alike", blocks._alike.__wrapped__)
+    rule = Sampling(temperature=1.0)
+    found = [ids.tolist() for ids in session(quick).draw_many(5, rule)]
+    assert found == by_steps(quick, 1, 5, rule)[0]
+    assert not blocks._alike(torch.float32)
+
+
+def test_what_cannot_be_drawn_is_refused(quick: Any) -> None:
+    """Before anything is drawn, and before the first step is asked for; in training the network
+    steps by itself.
+    """
+    own = session(quick)
+    for stop in ([[]], [[SYMBOLS]], [[-1]], ["ab"], [[0.5]], [3]):
+        with pytest.raises(InputError):
+            own.draw_many(3, Sampling(), stop)  # type: ignore[arg-type]
+    for length in (-1, 1.5, True):
+        with pytest.raises(InputError):
+            own.draw_many(length, Sampling())  # type: ignore[arg-type]
+    with pytest.raises(InputError):
+        own.draw_many(3, 1.0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="nothing has been read"):
+        next(Session(quick, vocabulary()).draw_many(3, Sampling()))
+    same(own, session(quick))
+
+    quick.train()
+    try:
+        assert own._loops("ids") is None
+    finally:
+        quick.eval()
+
+
+def test_sequences_are_found_across_calls(quick: Any) -> None:
+    """A sequence of which one call has drawn the beginning and the next one the end."""
+    rule = Sampling(temperature=1.0)
+    wanted, _ = by_steps(quick, 1, 40, rule)
+    whole = [ids[0] for ids in wanted]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(block, "MOST", 4)
+        for end in (4, 5, 6, 7):
+            stop = whole[:end]
+            found = [int(ids[0]) for ids in session(quick).draw_many(40, rule, [stop])]
+            assert found == stop
+
+
+def test_rules_of_a_kernel_are_those_of_sampling() -> None:
+    """Each field of a rule is told, within what float32 can hold."""
+    rule = Sampling(temperature=0.5, top_k=2, top_p=0.9, min_p=0.1, repetition_penalty=1e-300)
+    told = rule.rule(9)
+    assert (told.temperature, told.top_k, told.top_p, told.min_p) == (0.5, 2, 0.9, 0.1)
+    assert told.penalty == torch.finfo(torch.float32).tiny and told.key == 9
+    assert replace(rule, temperature=1e-320).rule(9).temperature > 0
