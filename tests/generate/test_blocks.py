@@ -30,10 +30,20 @@ from recurra.randomness import seeded
 from recurra_cells.lstm import LSTM
 from recurra_cells.options import LSTMOptions
 from recurra_encoders.embedding import Embedding
-from recurra_encoders.options import EmbeddingOptions
+from recurra_encoders.linear import Linear
+from recurra_encoders.options import EmbeddingOptions, LinearOptions
 from recurra_losses.cross_entropy import CrossEntropy
-from recurra_losses.options import CrossEntropyOptions
+from recurra_losses.gaussian_nll import GaussianNLL
+from recurra_losses.mse import MSE
+from recurra_losses.options import (
+    CrossEntropyOptions,
+    GaussianNLLOptions,
+    MSEOptions,
+    QuantileOptions,
+)
+from recurra_losses.quantile import Quantile
 from recurra_vocabularies.character import Character, CharacterOptions
+from recurra_vocabularies.numeric import Numeric, NumericOptions
 
 SYMBOLS = 11
 
@@ -377,3 +387,85 @@ def test_rules_of_a_kernel_are_those_of_sampling() -> None:
     assert (told.temperature, told.top_k, told.top_p, told.min_p) == (0.5, 2, 0.9, 0.1)
     assert told.penalty == torch.finfo(torch.float32).tiny and told.key == 9
     assert replace(rule, temperature=1e-320).rule(9).temperature > 0
+
+
+def of_numbers(loss, missing=None, features=2):
+    """Return a network of numbers whose steps are compiled, and its vocabulary."""
+    vocabulary = Numeric(NumericOptions(difference=1))
+    vocabulary.missing = missing
+    vocabulary.fit([np.random.default_rng(0).normal(size=(40, features)).cumsum(axis=0)])
+    width = features + len(vocabulary.missing or ())
+    with seeded(0):
+        encoder = Linear(width, LinearOptions(size=4))
+        cells = [LSTM(4, LSTMOptions(hidden_size=5))]
+        made = Network(encoder, cells, loss(features)).eval()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steppers, "AFTER", 1)
+        started(made, vocabulary).forecast_step()
+    assert stepper(made).kernel is not None and stepper(made).kernel.begin == "rows"
+    return made, vocabulary
+
+
+def started(made, vocabulary):
+    rows = np.arange(6 * vocabulary.size, dtype=np.float64).reshape(6, -1) % 5
+    return Session(made, vocabulary).feed(rows)
+
+
+NUMBERS = [
+    pytest.param(lambda features: MSE(features, MSEOptions()), None, True, id="mse"),
+    pytest.param(
+        lambda features: GaussianNLL(features, GaussianNLLOptions()), (1,), True, id="gaussian_nll"
+    ),
+    pytest.param(
+        lambda features: Quantile(features, QuantileOptions()), None, False, id="quantile",
+        marks=pytest.mark.slow,
+    ),
+]  # fmt: skip
+"""Losses, the columns of which numbers may be missing, and whether an output begins with what is
+fed back.
+"""
+
+
+@pytest.mark.parametrize(("loss", "missing", "loops"), NUMBERS)
+def test_numbers_are_those_that_are_fed_back_one_by_one(
+    loss: Any, missing: Any, loops: bool, monkeypatch: Any
+) -> None:
+    """Numbers fed back in a loop in C are those of the steps, to the bit, and so is the session
+    behind them, wherever it is left.
+    """
+    made, vocabulary = of_numbers(loss, missing)
+    other, behind = started(made, vocabulary), started(made, vocabulary)
+    wanted = [other.forecast_step().tolist() for _ in range(30)]
+    for _ in range(7):
+        behind.forecast_step()
+    for at_once in (0.0, 1.0):
+        monkeypatch.setattr(block, "SECONDS", at_once)
+        own = started(made, vocabulary)
+        assert [row.tolist() for row in own.forecast_many(30)] == wanted
+        same(own, other)
+        assert (own._loops("rows") is not None) == loops
+
+        own = started(made, vocabulary)
+        drawn = own.forecast_many(30)
+        assert [row.tolist() for row in islice(drawn, 7)] == wanted[:7]
+        drawn.close()
+        same(own, behind)
+        assert own.forecast_step().tolist() == wanted[7]
+
+
+def test_numbers_that_are_none_are_told_where_they_are() -> None:
+    """What comes before is given, and then the error of the step, as step by step."""
+    made, vocabulary = of_numbers(lambda features: MSE(features, MSEOptions()))
+    own, other = started(made, vocabulary), started(made, vocabulary)
+    with torch.no_grad():
+        made.head.bias[1] = math.nan
+    found, wanted = [], []
+    for rows, steps in ((found, own.forecast_many(9)), (wanted, each_step(other, 9))):
+        with pytest.raises(RunError, match="not finite, so nothing can be forecast"):
+            rows.extend(row.tolist() for row in steps)
+    assert found == wanted and len(found) == 1
+    assert own.position == other.position
+
+
+def each_step(session, count):
+    return (session.forecast_step() for _ in range(count))

@@ -122,8 +122,7 @@ def drawn(
     It goes on from the first symbol of the vocabulary.
     """
     session = _begun(network, vocabulary, streams)
-    rule = Sampling()
-    return [session.draw(rule).tolist() for _ in range(length)]
+    return [ids.tolist() for ids in session.draw_many(length, Sampling())]
 
 
 def warmed(width: int) -> tuple[Network, Vocabulary[Any]]:

@@ -122,6 +122,48 @@ class Blockwise(Foretelling):
                         given -= self._block(kernel, given, sampling, None).steps
             made += block.steps
 
+    def forecast_many(self, length: int) -> Iterator[NDArray[np.float64]]:
+        """Give the next numbers in the data's units, `[F]` a step, and read them as they come.
+
+        They are those of as many `forecast_step`s, and as with `draw_many` the session may stand a
+        little further on between two of them. Raises as `forecast_step` does.
+        """
+        made = 0
+        while made < length:
+            kernel = self._loops("rows") if self.streams == 1 else None
+            block, start = None, self._standing()
+            if kernel is not None and self._raw is not None:
+                self._sound("forecast")
+                block = self._fed(kernel, length - made)
+            if block is None:
+                made += 1
+                yield self.forecast_step()
+                continue
+
+            given = 0
+            try:
+                for scaled in block.said:
+                    given += 1
+                    yield self._own(self.stream, scaled)
+            finally:
+                if given < block.steps:
+                    self._stand(start)
+                    while given and kernel is not None and (again := self._fed(kernel, given)):
+                        given -= again.steps
+            made += block.steps
+
+    def _fed(self, kernel: Kernel, count: int) -> Made | None:
+        """Feed up to `count` numbers back; None where what the network gives is not finite."""
+        assert kernel.blocks is not None and self._carried is not None, "it can be called so"
+        assert self._raw is not None, "something has been read"
+        packed = self.stepper.packed(kernel, self._carried)
+        block = kernel.blocks.feed(count, self._raw, packed.layers, self.vocabulary.size)
+        if not block.steps:
+            return None
+        self._take_block(packed, block)
+        self.output = self.network.point(block.output)
+        return block
+
     def _next(self, sampling: Sampling) -> NDArray[np.int64]:
         """Draw one symbol of each stream."""
         kernel = self._loops("ids")
@@ -163,10 +205,18 @@ class Blockwise(Foretelling):
             return False
         if self.companion is not None:
             return False
-        if kernel.begin != "ids":
-            return True
+        if kernel.begin == "rows":
+            return self._leads()
         plain = not self._has_own_point and self.vocabulary.size == network.loss.output_size
         return plain and _alike(network.dtype)
+
+    def _leads(self) -> bool:
+        """Tell whether what is fed back is what each output begins with."""
+        features, width = self.vocabulary.size, self.network.loss.output_size
+        generator = torch.Generator().manual_seed(0)
+        scales = torch.tensor([0.0, 1e-30, 1.0, 1e30])[:, None]
+        trial = scales * torch.randn(4, width, generator=generator)
+        return features <= width and torch.equal(self.network.point(trial), trial[:, :features])
 
     def _rule(self, sampling: Sampling, key: int) -> Rule:
         """Return what C draws by."""
@@ -202,7 +252,7 @@ class Blockwise(Foretelling):
         self._carried = Packed(packed.encoder, block.state)
         self._raw = self.output = block.output
         self.position += block.steps
-        if len(block.ids):
+        if len(block.seen):
             self.seen = block.seen
 
     def _standing(self) -> tuple[Any, ...]:

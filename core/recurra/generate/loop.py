@@ -119,5 +119,4 @@ def numbers(session: Session, length: int) -> Iterator[NDArray[np.float64]]:
         if steps:
             yield from session.forecast(steps)
         return
-    for _ in range(length):
-        yield session.forecast_step()
+    yield from session.forecast_many(length)
