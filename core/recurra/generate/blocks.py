@@ -111,7 +111,7 @@ class Blockwise(Foretelling):
             block = self._block(kernel, length - made, sampling, stops)
             given = 0
             try:
-                for ids in block.ids.numpy():
+                for ids in block.ids:
                     given += 1
                     yield ids
             finally:
@@ -169,7 +169,7 @@ class Blockwise(Foretelling):
         kernel = self._loops("ids")
         if kernel is not None and self.output is not None:
             block = self._block(kernel, 1, sampling, None)
-            return np.asarray(block.ids.numpy()[0])
+            return block.ids[0]
 
         output = self._sound("drawn")
         self._part()

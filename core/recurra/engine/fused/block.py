@@ -87,6 +87,8 @@ _CALL = Struct("@" + "".join(_SIGNS[field[1]] for field in _Call._fields_))
 """All of a call at once, which is written sooner so than field by field."""
 NO_STOPS = (0, 0, 0, 0, 0, 0)
 """What a call is given of sequences that end streams, where there are none."""
+NO_IDS: Ids = np.empty((0, 0), np.int64)
+"""The symbols of a call that draws none."""
 
 
 @cache
@@ -165,7 +167,7 @@ class Made(NamedTuple):
     """What a call has made."""
 
     steps: int
-    ids: Tensor  # count B, of symbols
+    ids: Ids  # count B, of symbols
     seen: Tensor  # B V: which symbols have come
     said: Tensor  # count B F, of numbers
     output: Tensor  # B V: what the last step gives
@@ -208,10 +210,10 @@ class Blocks:
             raise ValueError(f"symbols are drawn of {tuple(shape)}, {tuple(seen.shape)}")
         if count > 1:
             count = max(1, min(count, MOST // rows))
-        ids = torch.empty((count, rows), dtype=torch.int64)
+        ids = np.empty((count, rows), np.int64)
         seen = seen.clone(memory_format=torch.contiguous_format)
         with step.lock:
-            symbols = drawn, seen.data_ptr(), ids.data_ptr()
+            symbols = drawn, seen.data_ptr(), ids.ctypes.data
             ends = NO_STOPS if stops is None else stops.arguments
             made, last, after = self._run(count, output, state, rule, (*symbols, *ends, 0, 0))
             ill = self.call.ill
@@ -233,7 +235,7 @@ class Blocks:
             fed = 0, 0, 0, *NO_STOPS, width, said.data_ptr()
             made, last, after = self._run(count, output, state, Rule(), fed)
             ill = self.call.ill
-        return Made(made, self.none, self.none, said[:made], last, after, ill)
+        return Made(made, NO_IDS, self.none, said[:made], last, after, ill)
 
     def _run(
         self, count: int, output: Tensor, state: Tensor, rule: Rule, more: tuple[int, ...]
@@ -251,8 +253,7 @@ class Blocks:
             raise ValueError(f"outputs and states are {dtype}")
 
         output, state = output.contiguous(), state.contiguous()
-        after = torch.empty(room, dtype=dtype)
-        last = torch.empty((rows, width), dtype=dtype)
+        after, last = torch.empty_like(state), torch.empty_like(output)
         places = output.data_ptr(), state.data_ptr(), after.data_ptr(), last.data_ptr()
         _CALL.pack_into(self.call, 0, step.packing, count, SECONDS, *places, *more, -1)
         made = self.steps(self.machine, ctypes.addressof(rule), self.where)
