@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from recurra.runs import bounded, files, headers
@@ -89,6 +90,19 @@ def test_whatever_the_library_writes_is_taken(tmp_path_factory, said):
     assert {n: [t.dtype, list(t.shape)] for n, t in load_file(path).items()} == {
         n: [*what] for n, what in said.items()
     }
+
+
+@pytest.mark.parametrize("about", ["", [], 0, False, None, {}, {"a": "b"}, {"a": 1}, {"a": None}])
+def test_what_a_file_says_about_itself_is_taken_where_the_library_takes_it(about, tmp_path):
+    """Of what it says beside its tensors no more is known than that it is text by name."""
+    path = tensors(tmp_path / "x.safetensors", {"__metadata__": about, "a": F32})
+    try:
+        load_file(path)
+    except SafetensorError:
+        with pytest.raises(ValueError, match="says about itself is no text"):
+            headers.of_file(path)
+    else:
+        headers.of_file(path)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,8 @@ def read(file: IO[bytes], size: int) -> Header:
     if not isinstance(table, dict) or text[:1] != b"{":
         raise ValueError("its header is no table of tensors")
 
-    about = table.pop("__metadata__", None) or {}
+    about = table.pop("__metadata__", None)
+    about = {} if about is None else about
     if not isinstance(about, dict) or not all(isinstance(each, str) for each in about.values()):
         raise ValueError("what it says about itself is no text")
     tensors = [_tensor(name, entry, 8 + length) for name, entry in table.items()]
