@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from recurra.comparing.finished import finished
+from recurra.comparing.folder import CompareFolder
+from recurra.comparing.pictured import head_of, pictures
 from recurra.drawing import Picture
 from recurra.errors import InputError
 from recurra.generate import arguments
 from recurra.job.opening import opened
-from recurra.reporting.page import page
+from recurra.reporting.page import Page, page, page_of
 from recurra.reporting.saving import drawn
 from recurra.reporting.view import View
 from recurra.runs import files
@@ -46,6 +49,8 @@ def report(
     picture has its data as csv. A run is a folder, a task's folder for its newest run, or itself a
     run; one that failed or was interrupted shows what there is of it.
 
+    The folder of a comparison, alone, has a page that shows what it came to.
+
     Raises `InputError` (RC051) for what is no run and (RC080) for an output that is not named
     `.html`, `RunError` (RC053) where the page cannot be written. `trust` is that of `recurra.load`.
     """
@@ -64,12 +69,32 @@ def reported(
         raise InputError.of("RC080", fact, allowed="a name that ends with .html, .htm")
     trusted = arguments.flag("trust", trust)
     listed = [runs] if isinstance(runs, str | PathLike) else list(runs)
+    if any(_compared(each) for each in listed):
+        return _written(path, _comparison(listed))
     views = {view.path.resolve(): view for view in (view_of(each, trusted) for each in listed)}
     if not 1 <= len(views) <= MOST:
         fact = f"a page shows no {len(views):,} runs" if views else "no run is named"
         raise InputError.of("RC080", fact, allowed=f"1 to {MOST} runs")
 
-    made = page([*views.values()])
+    return _written(path, page([*views.values()]))
+
+
+def _compared(asked: Any) -> bool:
+    """Tell whether a folder is that of a comparison, or holds such."""
+    return CompareFolder.found(arguments.path("run", asked)) is not None
+
+
+def _comparison(listed: Sequence[Any]) -> Page:
+    """Return the page of a comparison. Raises `InputError` (RC051, RC080) and `RunError`."""
+    if len(listed) > 1:
+        fact = "a comparison has a page of its own"
+        raise InputError.of("RC080", fact, cure="name it alone, and give runs another page")
+    made = finished(arguments.path("run", listed[0]))
+    return page_of(f"{made.task}: {made.metric}", head_of(made), [*pictures(made)])
+
+
+def _written(path: Path, made: Page) -> Reported:
+    """Write a page, whole or not at all."""
     content = made.text.encode("utf-8", "replace")
     with files.streamed(path, binary=True) as file:
         file.write(content)

@@ -68,6 +68,20 @@ def test_the_same_cell_under_two_names_is_noise(whole: Path) -> None:
     assert (pair["difference"], pair["better"]) == (0, None)
 
 
+def test_a_report_is_drawn_into_its_folder(whole: Path, tmp_path: Path) -> None:
+    """With --report, and later by its folder: the same page, and nothing else has changed."""
+    folder = Path(shutil.copytree(whole, tmp_path / "1"))
+    before = (folder / "comparison.json").read_bytes()
+    told = command("compare", folder, "--report").tidy(0).out
+    page = folder / "report.html"
+    assert f"report:    {page}" in told
+    command("report", folder, "-o", tmp_path / "later.html").tidy(0)
+    assert page.read_bytes() == (tmp_path / "later.html").read_bytes()
+    assert (folder / "comparison.json").read_bytes() == before
+    data = json.loads(command("compare", folder, "--report", "--json").tidy(0).out)
+    assert data["report"] == str(page)
+
+
 def test_the_figures_are_those_of_runs_alone(whole: Path, tmp_path: Path) -> None:
     """A trial is what `recurra run` makes of the variant's file with its seed."""
     told = json.loads((whole / "comparison.json").read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import recurra
 from recurra.comparing.comparison import Comparison, completed
 from recurra.comparing.finished import finished
 from recurra.comparing.folder import CompareFolder, Direction, Plan, PlannedVariant
 from recurra.comparing.pictured import pictures
 from recurra.drawing import Bars, Line, Picture, Plot, Points, Table
 from recurra.errors import InputError, RunError
+from recurra.showing import reported
 
 SPELL = '</script><script>alert("x")</script>&<b>'
 Values = dict[str, list[float | None]]
@@ -313,3 +316,39 @@ def test_what_is_read_back_is_what_was_made(tmp_path: Path) -> None:
     made = finished(moved)
     assert isinstance(made, Comparison) and made.folder == str(moved)
     assert made.record() == json.loads((moved / "comparison.json").read_text())
+
+
+def test_a_comparison_is_one_page(tmp_path: Path) -> None:
+    """It holds each picture, its verdict and its data, asks for nothing, and lets no spell in."""
+    folder = written(tmp_path / "made" / "1", {**SOME, SPELL: [2.0, 2.1, 2.2, 2.0, 2.1]})
+    page = tmp_path / "page.html"
+    made = reported(tmp_path / "made", page)
+    assert made.pictures == ["means", "differences", "improvement", "costs"] and not made.left_out
+    text = page.read_text(encoding="utf-8")
+    assert made.bytes == page.stat().st_size < 200_000
+    told = finished(folder)
+    for words in (told.verdict.split(";")[0].split(",")[0], str(folder), "equal parameters"):
+        assert words in text
+    assert text.count("<script") == 1 and SPELL not in text
+    assert {*re.findall(r"https?://[^\s\"']*", text)} <= {"http://www.w3.org/2000/svg"}
+    assert page.read_bytes() == recurra.report(told, tmp_path / "again.html").read_bytes()
+
+
+def test_a_page_of_many_variants_stays_small(tmp_path: Path) -> None:
+    """Where it would be too large, data goes first, and its foot says so."""
+    values: Values = {f"{at} {'x' * 400}": [float(at), at + 0.5] for at in range(150)}
+    folder = written(tmp_path / "1", values)
+    made = reported(folder, tmp_path / "page.html")
+    assert made.bytes <= 1_000_000 and "means" in made.pictures
+
+
+def test_a_comparison_stands_alone_and_whole(tmp_path: Path) -> None:
+    """Beside a run, or not finished, it is refused, and no page is written."""
+    folder = written(tmp_path / "1", {"a": [1.0], "b": [2.0]})
+    page = tmp_path / "page.html"
+    with pytest.raises(InputError, match="a page of its own"):
+        recurra.report([folder, folder], page)
+    (folder / "comparison.json").unlink()
+    with pytest.raises(InputError, match="not finished"):
+        recurra.report(folder, page)
+    assert not page.exists()

@@ -12,6 +12,9 @@ from recurra.cli.common import Json, Override, counted, print_json
 if TYPE_CHECKING:
     from recurra.comparing.comparison import Comparison, Row, Versus
 
+REPORT = "report.html"
+"""The page of a comparison, in its folder."""
+
 
 def compare(
     task: Annotated[
@@ -53,6 +56,9 @@ def compare(
     trust: Annotated[
         bool, typer.Option("--trust", help="Go on with local plugin files that were edited since.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Draw it: report.html in its folder.")
+    ] = False,
     override: Override = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
@@ -78,10 +84,18 @@ def compare(
         compares=compares,
         observer=watcher(quiet=as_json),
     )
-    print_json(comparison.as_data()) if as_json else show(comparison)
+    page = None
+    if report:
+        from recurra.showing import report as written
+
+        page = written(comparison, Path(comparison.folder) / REPORT)
+    if as_json:
+        print_json(comparison.as_data() | ({"report": str(page)} if page else {}))
+        return
+    show(comparison, page)
 
 
-def show(comparison: Comparison) -> None:
+def show(comparison: Comparison, page: Path | None = None) -> None:
     """Print the table of a comparison, its pairs against the best, and the verdict."""
     from recurra.cli.printing import empty_table, out
     from recurra.cli.visible import visible
@@ -110,6 +124,8 @@ def show(comparison: Comparison) -> None:
         out(f"note:      {visible(note)}")
     out(f"verdict:   {visible(comparison.verdict)}")
     out(f"kept:      {visible(comparison.folder)}")
+    if page is not None:
+        out(f"report:    {visible(str(page))}")
 
 
 def _figures(row: Row, comparison: Comparison) -> dict[str, str]:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="Runs' folders, or tasks' for their newest runs.", metavar="RUN..."),
+        typer.Argument(
+            help="Runs' folders, or tasks' for their newest runs; or that of a comparison.",
+            metavar="RUN...",
+        ),
     ],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The file to write.", metavar="FILE.html")
@@ -25,7 +28,9 @@ def report(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Show runs in one page of HTML, which holds all that it shows and needs no network."""
+    """Show runs, or a comparison, in one page of HTML, which holds all that it shows and needs no
+    network.
+    """
     from recurra.showing import reported
 
     made = reported(runs, output, trust)

@@ -79,6 +79,10 @@ class Comparison:
     folder: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def __fspath__(self) -> str:
+        """Return the path of its folder: it stands wherever that is asked for."""
+        return self.folder
+
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data, as `--json` prints it."""
         return asdict(self)

@@ -10,6 +10,8 @@ import numpy as np
 
 from recurra.comparing.comparison import Comparison, Row, Versus
 from recurra.drawing import Axis, Bars, Column, Line, Mark, Picture, Plot, Points, Rule, Table
+from recurra.drawing.markup import Markup, tag
+from recurra.drawing.words import number
 from recurra.reporting.written import shortened
 
 PAIRS = 28
@@ -28,6 +30,26 @@ def pictures(made: Comparison) -> Iterator[Picture]:
     yield _costs(made)
     if any(row.tried for row in made.rows):
         yield _rates(made)
+
+
+def head_of(made: Comparison) -> Markup:
+    """Return the head of the page of a comparison: its verdict, and what was compared how."""
+    seeds = len(made.seeds)
+    facts = [
+        ("figure", f"{made.metric}, {_better(made)}"),
+        ("measured on", made.split),
+        ("variants", len(made.rows)),
+        ("seeds of each", seeds),
+        ("made equal", "nothing" if made.match == "none" else made.match),
+        ("comparison", made.folder),
+    ]
+    pairs = [tag("div", tag("dt", name), tag("dd", number(value))) for name, value in facts]
+    return tag(
+        "header",
+        tag("h1", made.task),
+        tag("p", made.verdict, class_="verdict"),
+        tag("dl", *pairs, class_="facts"),
+    )
 
 
 def _axis(rows: Sequence[Row], bars: bool = False) -> Axis:

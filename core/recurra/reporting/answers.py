@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from recurra.data.quantities import Quantities
 from recurra.drawing import (
     Axis,
     Bars,
@@ -22,6 +23,7 @@ from recurra.drawing import (
     Tagged,
 )
 from recurra.drawing.marks import Color
+from recurra.errors import RecurraError
 from recurra.model import sequences
 from recurra.reporting import classes, forecasts
 from recurra.reporting.reading import most_wrong
@@ -172,10 +174,11 @@ def answered(view: View) -> tuple[Any, Any, int]:
 
     Raises `Left` where answers are none to whole sequences, or classes.
     """
-    data, run = view.data(), view.run
-    split = data.splits[view.split]
-    if not split.whole or data.answer_elements.by_class:
+    run = view.run
+    if not isinstance(run.answers, Quantities):
         raise Left("its answers are no numbers of whole sequences")
+    data = view.data()
+    split = data.splits[view.split]
     rows, total = answerable(data, split.scored())
     if not len(rows):
         raise Left(f"nothing is scored in the {view.held_out} split")
@@ -220,9 +223,14 @@ def _round(least: float) -> float:
 
 def surprise(view: View) -> Picture:
     """Return a text of the held-out split, shaded by how little the network expected it."""
-    data, run = view.data(), view.run
-    if not data.target.generates or not data.elements.beside:
+    run = view.run
+    if not run.resolved.target.generates:
         raise Left("it goes on with no text")
+    try:
+        run.elements.has("chances")
+    except RecurraError as error:
+        raise Left("it goes on with no text") from error
+    data = view.data()
     with run.computing():
         found = surprises(data, run.network, view.split, SURPRISED)
     if found is None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recurra.data.labels import Labels
 from recurra.drawing import Axis, Bars, Column, HeatMap, Line, Picture, Plot, Points, Table
 from recurra.reporting.reading import most_wrong
 from recurra.reporting.rereading import Chances, Pairs, tallied
@@ -98,11 +99,10 @@ def _counted(view: View) -> Confused:
 
     Raises `Left` where answers are no classes that stand in a column of their own.
     """
-    data, run = view.data(), view.run
-    if data.target.asks == "input" or data.target.scope == "answer":
+    run = view.run
+    if not isinstance(run.answers, Labels):
         raise Left("its answers are no classes")
-    if not data.answer_elements.by_class:
-        raise Left("its answers are numbers")
+    data = view.data()
     sums = Pairs(data)
     with run.computing():
         count, total = tallied(data, run.network, view.split, sums)

@@ -96,16 +96,40 @@ def page(views: Sequence[View], most: int = LARGEST) -> Page:
     body = [_title(views), _links(chapters, alone)]
     body += [part.html() for part in shared if not part.left]
     body += [_written(chapter, alone) for chapter in chapters]
-    body.append(_foot())
-    sheet = tag("div", *body, class_="sheet")
-    script = tag("script", own(_text("page.js")))
-    whole = tag("html", _head(title), tag("body", sheet, script), lang="en")
     shown = [f"{part.key}{part.picture.name}" for part in parts if not part.left]
     left_out = {
         f"{chapter.key}{name}": why for chapter in chapters for name, why in chapter.lacking
     }
     left_out |= {f"{p.key}{p.picture.name}": "the page is full" for p in parts if p.left}
-    return Page(f"<!doctype html>\n{whole}\n", shown, left_out)
+    return Page(_whole(title, body), shown, left_out)
+
+
+def page_of(title: str, head: Markup, made: Sequence[Picture], most: int = LARGEST) -> Page:
+    """Return the page of some pictures of one thing, below a head that says what it is."""
+    parts = [Part(None, picture, "", 2) for picture in made]
+    _fit(parts, most - len(f"{_head(title)}{head}".encode()) - 8000)
+    shown = [part.picture for part in parts if not part.left]
+    links = [tag("a", each.title, href=f"#{each.name}") for each in shown]
+    body = [head, tag("nav", *links), *(part.html() for part in parts if not part.left)]
+    left_out = {part.picture.name: "the page is full" for part in parts if part.left}
+    full = [f"{name}: {why}." for name, why in left_out.items()]
+    full += [
+        f"{part.picture.name}, its data: the page is full."
+        for part in parts
+        if not part.left and not part.data
+    ]
+    if full:
+        told = tag("ul", *(tag("li", item) for item in full))
+        body.append(tag("footer", "Left out", told, class_="lacking"))
+    return Page(_whole(title, body), [each.name for each in shown], left_out)
+
+
+def _whole(title: str, body: Sequence[Markup]) -> str:
+    """Return a page of a title that holds a body."""
+    sheet = tag("div", *body, _foot(), class_="sheet")
+    script = tag("script", own(_text("page.js")))
+    whole = tag("html", _head(title), tag("body", sheet, script), lang="en")
+    return f"<!doctype html>\n{whole}\n"
 
 
 def _chapter(view: View, key: str, alone: bool) -> Chapter:

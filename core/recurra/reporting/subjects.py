@@ -39,11 +39,6 @@ class Subject:
 SUBJECTS: tuple[Subject, ...] = (
     Subject("figures", "Figures beside the baselines", "recurra.reporting.figures:picture"),
     Subject("curves", "Training", "recurra.reporting.curves:picture"),
-    Subject("states", "What its units do", "recurra.reporting.states:picture"),
-    Subject("gates", "What its gates do", "recurra.reporting.states:gates"),
-    Subject("lags", "How far back it remembers", "recurra.reporting.lags:picture"),
-    Subject("lengths", "Longer than it was trained on", "recurra.reporting.lengths:picture"),
-    Subject("free-running", "By itself, and corrected", "recurra.reporting.free:picture"),
     Subject("samples", "Samples by step", "recurra.reporting.samples:picture"),
     Subject("confusion", "Which classes are confused", "recurra.reporting.classes:confusion"),
     Subject("tags", "A sequence, tag by tag", "recurra.reporting.answers:tags"),
@@ -54,6 +49,11 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("calibration", "Whether chances hold", "recurra.reporting.answers:calibration"),
     Subject("position", "By what it has read", "recurra.reporting.positions:position"),
     Subject("surprise", "Where it is surprised", "recurra.reporting.answers:surprise"),
+    Subject("states", "What its units do", "recurra.reporting.states:picture"),
+    Subject("gates", "What its gates do", "recurra.reporting.states:gates"),
+    Subject("lags", "How far back it remembers", "recurra.reporting.lags:picture"),
+    Subject("lengths", "Longer than it was trained on", "recurra.reporting.lengths:picture"),
+    Subject("free-running", "By itself, and corrected", "recurra.reporting.free:picture"),
 )
 
 
