@@ -169,13 +169,14 @@ class Blockwise(Foretelling):
         kernel = self._loops("ids")
         if kernel is not None and self.output is not None:
             block = self._block(kernel, 1, sampling, None)
-            return block.ids[0]
+            ids: NDArray[np.int64] = block.ids[0]
+            return ids
 
         output = self._sound("drawn")
         self._part()
-        ids = self._picked(sampling, output)
-        self._step(ids)
-        return np.asarray(ids.cpu().numpy())
+        drawn = self._picked(sampling, output)
+        self._step(drawn)
+        return np.asarray(drawn.cpu().numpy())
 
     def _picked(self, sampling: Sampling, output: Tensor) -> Tensor:
         """Return an id for each row of logits `[B, V]`, drawn in C where that is at hand."""

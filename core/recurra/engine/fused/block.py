@@ -213,7 +213,9 @@ class Blocks:
         ids = np.empty((count, rows), np.int64)
         seen = seen.clone(memory_format=torch.contiguous_format)
         with step.lock:
-            symbols = drawn, seen.data_ptr(), ids.ctypes.data
+            # `ids.ctypes` makes an object that takes longer than all else here.
+            where = ctypes.addressof(ctypes.c_char.from_buffer(ids.data))
+            symbols = drawn, seen.data_ptr(), where
             ends = NO_STOPS if stops is None else stops.arguments
             made, last, after = self._run(count, output, state, rule, (*symbols, *ends, 0, 0))
             ill = self.call.ill
