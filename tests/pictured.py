@@ -71,6 +71,7 @@ def run_folder(
         "name": name,
         "seed": 0,
         "cell": {"kind": "recurra/lstm", "hidden_size": 8},
+        "loss": {"kind": "recurra/cross_entropy"},
     }
     (path / "task.toml").write_text(tomli_w.dumps(task), encoding="utf-8")
     (path / "environment.json").write_text(json.dumps(ENVIRONMENT))

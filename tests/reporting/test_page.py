@@ -174,7 +174,7 @@ def test_a_picture_is_written_as_its_name_tells(tmp_path: Path) -> None:
     made = recurra.plot(folder, "curves", tmp_path / "c.svg")
     assert (tmp_path / "c.svg").read_text(encoding="utf-8") == made.svg()
     recurra.plot(folder, "curves", tmp_path / "c.csv")
-    assert (tmp_path / "c.csv").read_bytes().startswith(b"updates,training,validation\r\n")
+    assert (tmp_path / "c.csv").read_bytes().startswith(b"updates,training (cross entropy),")
     with pytest.raises(InputError, match="does not tell how a picture is to be written"):
         recurra.plot(folder, "nothing", tmp_path / "c.gif")
 

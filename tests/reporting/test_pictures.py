@@ -50,6 +50,7 @@ def test_curves_are_what_was_recorded(tmp_path: Path) -> None:
     assert list(norm[1].values) == [record["gradient_norm"] for record in told]
     assert list(accuracy[1].values) == [0.5] * 4
     assert "best step, 30" in made.svg()
+    assert loss[1].unit == "cross entropy"
 
 
 def test_the_best_step_is_that_of_the_weights_or_of_the_checkpoints(tmp_path: Path) -> None:

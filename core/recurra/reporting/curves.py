@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from recurra.drawing import Axis, Line, Mark, Panel, Picture, Plot, Rule
 from recurra.reporting.view import Left, View
-from recurra.runs.listing import number
+from recurra.runs.listing import number, short
 
 WIDE_SPAN = 30.0
 """How many times the least the greatest of a curve is, from where on a logarithm shows it."""
@@ -58,7 +58,7 @@ def picture(view: View) -> Picture:
     made = history(view.records())
     if not made.train and not made.validation:
         raise Left("nothing of its training was recorded")
-    panels: list[Panel] = [_loss(made, best_step(view))]
+    panels: list[Panel] = [_loss(made, best_step(view), loss_of(view))]
     panels += _training(made)
     panels += _pace(view)
     panels += _validation(made)
@@ -73,6 +73,13 @@ def best_step(view: View) -> int | None:
     # The monitor has chosen it, where there is a validation split.
     told = view.json("checkpoints/index.json").get("best")
     return told if type(told) is int else None
+
+
+def loss_of(view: View) -> str:
+    """Return what the loss of a run is, in words."""
+    part = view.task.get("loss")
+    kind = part.get("kind") if isinstance(part, dict) else None
+    return short(str(kind)).replace("_", " ") if kind else ""
 
 
 def _caption(view: View, made: History) -> str:
@@ -95,7 +102,7 @@ def _scale(*curves: Curve) -> Literal["linear", "log"]:
     return "log" if max(values) > WIDE_SPAN * min(values) else "linear"
 
 
-def _loss(made: History, best: int | None) -> Plot:
+def _loss(made: History, best: int | None, kind: str) -> Plot:
     curves = [side["loss"] for side in (made.train, made.validation) if "loss" in side]
     marks: list[Mark] = []
     if "loss" in made.train:
@@ -108,7 +115,7 @@ def _loss(made: History, best: int | None) -> Plot:
     return Plot(
         "Loss",
         Axis("updates", low=0, whole=True),
-        Axis("loss", scale=_scale(*curves)),
+        Axis("loss", kind, scale=_scale(*curves)),
         marks,
         height=240,
         wide=True,
@@ -166,10 +173,11 @@ def _validation(made: History) -> list[Panel]:
     panels: list[Panel] = []
     for name, curve in [*made.validation.items()]:
         if name != "loss" and any(v is not None for v in curve.values) and len(panels) < FIGURES:
-            axis = Axis(name, scale=_scale(curve))
-            line = Line(name, curve.steps, curve.values, 1)
+            words = name.replace("_", " ")
+            axis = Axis(words, scale=_scale(curve))
+            line = Line(words, curve.steps, curve.values, 1)
             x = Axis("updates", low=0, whole=True)
-            panels.append(Plot(f"{name}, validation", x, axis, [line], height=150))
+            panels.append(Plot(f"{words}, validation", x, axis, [line], height=150))
     return panels
 
 

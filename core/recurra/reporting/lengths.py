@@ -22,7 +22,7 @@ LONGEST = 4096
 """Steps that are read of a place, at most,"""
 TIMES = 8
 """and as a multiple of what training reads."""
-STEPS = 1 << 16
+STEPS = 1 << 15
 """Steps of all places together."""
 BINS = 24
 SEQUENCES = 1500

@@ -25,7 +25,7 @@ from recurra.train.metrics import Tally
 
 STEPS = 512
 """Steps of a stretch of a sequence that is longer."""
-TOGETHER = 1 << 15
+TOGETHER = 1 << 14
 """Steps that are read in all, but for one sequence that is longer."""
 MOST = 256
 """Sequences, or stretches of such, at most."""

@@ -87,8 +87,11 @@ class View:
 
     @property
     def held_out(self) -> str:
-        """The split that the result was measured on; "train" where nothing was held out."""
-        return str(self.result.get("split") or "train")
+        """The split that the result was measured on; "train" where nothing was held out.
+
+        Of a run without a result it is that of its last figures.
+        """
+        return str(self.result.get("split") or self.row["split"] or "train")
 
     @property
     def split(self) -> SplitName:
