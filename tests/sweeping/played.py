@@ -103,10 +103,10 @@ HERE = threading.local()
 """The players of each thread, which stands for a process."""
 
 
-def played(logs: Path) -> Opening:
+def played(logs: Path, jobs: int | None, on: str) -> Opening:
     """Return what gives the players of this thread as places."""
     players: list[Player] = HERE.players
-    return lambda jobs: Pool(players[:jobs])
+    return lambda most: Pool(players[:most])
 
 
 @pytest.fixture(scope="module", autouse=True)

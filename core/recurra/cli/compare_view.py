@@ -50,6 +50,10 @@ def compare(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Trials beside each other; as many as cores.")
     ] = None,
+    on: Annotated[
+        str,
+        typer.Option(help="Make trials here, or on a Ray cluster.", metavar="here|ray"),
+    ] = "here",
     compares: Annotated[
         Path, typer.Option(help="Where the folders of comparisons are made.")
     ] = Path("compares"),
@@ -80,6 +84,7 @@ def compare(
         tune_lr=tune_lr,
         metric=metric,
         jobs=jobs,
+        on=on,
         trust=trust,
         compares=compares,
         observer=watcher(quiet=as_json),

@@ -26,6 +26,10 @@ def sweep(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Trials beside each other; as many as cores.")
     ] = None,
+    on: Annotated[
+        str,
+        typer.Option(help="Make trials here, or on a Ray cluster.", metavar="here|ray"),
+    ] = "here",
     sweeps: Annotated[Path, typer.Option(help="Where the folders of sweeps are made.")] = Path(
         "sweeps"
     ),
@@ -54,6 +58,7 @@ def sweep(
         space,
         list(override),
         jobs=jobs,
+        on=on,
         sweeps=sweeps,
         folder=folder,
         trust=trust,

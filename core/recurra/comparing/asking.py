@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from recurra.errors import InputError, OtherVersion, warn
 from recurra.generate import arguments
 from recurra.job.data import load_data
 from recurra.job.train import tell, watching
-from recurra.model.device import cores
 from recurra.resolve import resolve
 from recurra.runs import files
 from recurra.runs.folder import next_folder
 from recurra.train.events import Observer
+from recurra.trials.places import HERE, Opening, checked_jobs, checked_place, opening
 
 DEFAULT = 5
 """Seeds of each variant."""
@@ -39,6 +39,7 @@ def compare(
     tune_lr: int | None = None,
     metric: str | None = None,
     jobs: int | None = None,
+    on: str = HERE,
     trust: bool = False,
     compares: str | PathLike[str] = "compares",
     observer: Observer | None = None,
@@ -51,7 +52,8 @@ def compare(
     variant has the same `seeds` (5), hence the same batches in the same order, and is judged once
     on the held-out split, by `metric` or by what the task's verdict is about. With `tune_lr` so
     many learning rates are tried of each on validation, in a seed that is not judged. So many
-    `jobs` (as there are cores) are trained beside each other, each with one thread.
+    `jobs` (as there are cores) are trained beside each other, each with one thread, here or `on`
+    "ray", the machines of a Ray cluster that share the folder.
 
     The folder of a comparison that was interrupted, in place of a task, goes on; what is finished
     is never trained again. `trust` takes plugin files as they are now. A trial that diverges has
@@ -60,7 +62,10 @@ def compare(
     """
     observer = watching(observer)
     place = arguments.writable("compares", compares)
-    at_once = arguments.whole("jobs", cores() if jobs is None else jobs, 1, 1024)
+    at_once, where = checked_jobs(jobs), checked_place(on)
+
+    def places(folder: CompareFolder) -> Opening:
+        return opening(folder.path / "logs", at_once, where)
 
     def told(lines: Iterable[str]) -> None:
         tell(observer, list(lines))
@@ -74,13 +79,13 @@ def compare(
             fact = f"{folder} says itself how it goes on"
             cure = "leave all options but jobs out, or begin another comparison"
             raise InputError.of("RC080", fact, cure=cure)
-        return _gone_on(folder, at_once, arguments.flag("trust", trust), told)
+        return _gone_on(folder, places, arguments.flag("trust", trust), told)
     question = _asked(cells, vary, seeds, match, tune_lr, metric)
     given = arguments.task(task)
     changes = arguments.overrides(overrides)
     if not isinstance(changes, Mapping):
         changes = list(changes)
-    return _begun(given, changes, question, place, at_once, told)
+    return _begun(given, changes, question, place, places, told)
 
 
 def _asked(
@@ -143,7 +148,7 @@ def _begun(
     overrides: Mapping[str, Any] | Sequence[str],
     question: Question,
     root: Path,
-    jobs: int,
+    places: Callable[[CompareFolder], Opening],
     telling: Telling,
 ) -> Comparison:
     """Plan a comparison, make its folder, and make its trials."""
@@ -159,10 +164,12 @@ def _begun(
         telling(
             [f"{folder.path}: {len(made.plan.variants)} variants, {question.seeds} seeds of each"]
         )
-        return completed(folder, jobs, telling)
+        return completed(folder, places(folder), telling)
 
 
-def _gone_on(path: Path, jobs: int, trust: bool, telling: Telling) -> Comparison:
+def _gone_on(
+    path: Path, places: Callable[[CompareFolder], Opening], trust: bool, telling: Telling
+) -> Comparison:
     """Go on with a comparison: what is finished is never made again.
 
     Raises `InputError` (RC044, RC045) where its data or a plugin file has changed.
@@ -187,4 +194,4 @@ def _gone_on(path: Path, jobs: int, trust: bool, telling: Telling) -> Comparison
         others = [f"{name} {was}" for name, was in plan.versions.items() if versions()[name] != was]
         if others:
             warn(f"{path} was begun with {', '.join(others)}; its trials are mixed", OtherVersion)
-        return completed(folder, jobs, telling)
+        return completed(folder, places(folder), telling)

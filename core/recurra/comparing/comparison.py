@@ -14,7 +14,7 @@ from recurra.comparing.folder import CompareFolder, Direction, PlannedVariant
 from recurra.errors import Interrupted, RunError
 from recurra.runs import files
 from recurra.trials.journal import Outcome
-from recurra.trials.places import opening
+from recurra.trials.places import Opening
 from recurra.trials.trial import Trial
 
 Telling = Callable[[Sequence[str]], None]
@@ -94,7 +94,7 @@ class Comparison:
         return data
 
 
-def completed(folder: CompareFolder, jobs: int, tell: Telling) -> Comparison:
+def completed(folder: CompareFolder, places: Opening, tell: Telling) -> Comparison:
     """Make the trials that are not finished, and return what came of all.
 
     Whoever calls this holds the folder. Raises `Interrupted` with what is done, and `RecurraError`
@@ -107,14 +107,14 @@ def completed(folder: CompareFolder, jobs: int, tell: Telling) -> Comparison:
         for each in plan.variants
     ]
     with _telling_how_to_go_on(folder):
-        outcomes = _made(folder, tuning, jobs, tell)
+        outcomes = _made(folder, tuning, places, tell)
         rates = {each.folder: _tuned(folder, each, outcomes) for each in plan.variants}
         judged = [
             _trial(folder, each, f"seed-{seed}", seed, rates[each.folder])
             for seed in plan.seeds
             for each in plan.variants
         ]
-        outcomes |= _made(folder, judged, jobs, tell)
+        outcomes |= _made(folder, judged, places, tell)
     comparison = _told(folder, outcomes, rates)
     files.write_json(folder.path / "comparison.json", comparison.record())
     return comparison
@@ -146,15 +146,15 @@ def _trial(
         overrides["training.optimizer.lr"] = rate
     return Trial(
         f"{variant.folder}/{name}",
-        str(folder.path / f"{variant.folder}.toml"),
-        str(folder.path / variant.folder / name),
+        str(folder.path.absolute() / f"{variant.folder}.toml"),
+        str(folder.path.absolute() / variant.folder / name),
         overrides,
         variant.execution,
     )
 
 
 def _made(
-    folder: CompareFolder, trials: Sequence[Trial], jobs: int, tell: Telling
+    folder: CompareFolder, trials: Sequence[Trial], places: Opening, tell: Telling
 ) -> dict[str, Outcome]:
     """Return the outcome of each trial; those that are not finished are made."""
     finished = folder.journal.read()
@@ -162,7 +162,7 @@ def _made(
     if len(waiting) < len(trials):
         tell([f"{len(trials) - len(waiting)} of {len(trials)} trials are finished already"])
     if waiting:
-        with opening(folder.path / "logs")(min(jobs, len(waiting))) as pool:
+        with places(len(waiting)) as pool:
             for number, (trial, outcome) in enumerate(pool.each(waiting), 1):
                 folder.journal.append(trial.name, outcome)
                 said = "failed: " + outcome["why"] if outcome["state"] == "failed" else "done"

@@ -15,7 +15,6 @@ from recurra.errors import InputError, OtherVersion, Problem, warn
 from recurra.generate import arguments
 from recurra.job.data import load_data
 from recurra.job.train import tell, watching
-from recurra.model.device import cores
 from recurra.resolved import Resolved
 from recurra.runs.folder import next_folder
 from recurra.sweeping.checks import Checked, checked
@@ -23,7 +22,7 @@ from recurra.sweeping.folder import RECORD, Plan, SweepFolder
 from recurra.sweeping.results import Sweep, made_of
 from recurra.sweeping.space import TRIALS, Spaced, read_space
 from recurra.train.events import Observer
-from recurra.trials.places import opening
+from recurra.trials.places import HERE, Opening, checked_jobs, checked_place, opening
 
 
 def sweep(
@@ -32,6 +31,7 @@ def sweep(
     overrides: Iterable[str] | Mapping[str, Any] = (),
     *,
     jobs: int | None = None,
+    on: str = HERE,
     trust: bool = False,
     sweeps: str | PathLike[str] = "sweeps",
     folder: str | PathLike[str] | None = None,
@@ -41,7 +41,8 @@ def sweep(
 
     `space` is a TOML file, or its tables as a dict, that says which keys are tried with which
     values, how they are drawn and pruned, and which figures of validation decide. So many `jobs`
-    (as there are cores) are trained beside each other, each with one thread. What comes of it lies
+    (as there are cores) are trained beside each other, each with one thread, here or `on` "ray",
+    the machines of a Ray cluster that share the folder. What comes of it lies
     in a new folder in `sweeps`, or in `folder`: several processes, on several machines that share
     it, may be told the same one, and make its trials together.
 
@@ -51,7 +52,7 @@ def sweep(
     `Interrupted` with what is done.
     """
     observer = watching(observer)
-    at_once = arguments.whole("jobs", cores() if jobs is None else jobs, 1, 1024)
+    at_once, place_of_trials = checked_jobs(jobs), checked_place(on)
     check_installed()
 
     def told(lines: Iterable[str]) -> None:
@@ -82,14 +83,15 @@ def sweep(
         checks = checked(given, changes, spaced)
         held = _begun(spaced, checks, place, into)
 
-    return _swept(held, spaced, checks, at_once, told)
+    places = opening(held.path / "logs", at_once, place_of_trials)
+    return _swept(held, spaced, checks, places, told)
 
 
 def _swept(
     folder: SweepFolder,
     spaced: Spaced,
     checks: Checked,
-    jobs: int,
+    places: Opening,
     telling: Callable[[Sequence[str]], None],
 ) -> Sweep:
     """Make the trials of a sweep that are not finished, and judge the best."""
@@ -105,8 +107,8 @@ def _swept(
     study = Study(folder.storage, plan.study, ways, spaced.space, checks.domains)
     keys, how = len(checks.domains), spaced.space.sampler.kind
     telling([f"{folder.path}: {plan.trials} trials of {keys} keys, {how}"])
-    sweeping = Sweeping(folder, study, spaced, opening(folder.path / "logs"), telling)
-    sweeping.made(min(jobs, plan.trials))
+    sweeping = Sweeping(folder, study, spaced, places, telling)
+    sweeping.made()
     return concluded(sweeping, spaced)
 
 

@@ -46,10 +46,10 @@ class Sweeping:
         self.places: dict[str, tuple[int, int]] = {}
         """By the name of a run its trial and its seed."""
 
-    def made(self, jobs: int) -> None:
+    def made(self) -> None:
         """Make all trials to the last. Raises `Interrupted` with what is done."""
         try:
-            with self.opening(jobs) as pool:
+            with self.opening(self.folder.plan.trials) as pool:
                 self._make(pool)
         except (KeyboardInterrupt, Interrupted) as error:
             done = sum(each.state.is_finished() for each in self.study.trials())

@@ -39,7 +39,10 @@ def main() -> None:
 
     with handled(lambda number, frame: os._exit(128 + number)):
         while True:
-            tell(answered(Trial(**said.get()), judge))
+            answer = answered(Trial(**said.get()), judge)
+            if "interrupted" in answer:
+                os._exit(answer["interrupted"])
+            tell(answer)
 
 
 def _listen(said: queue.Queue[dict[str, Any]]) -> None:
@@ -50,11 +53,14 @@ def _listen(said: queue.Queue[dict[str, Any]]) -> None:
 
 
 def answered(trial: Trial, judge: Judge) -> dict[str, Any]:
-    """Return what came of a trial, or the error that is not its own, as plain data."""
+    """Return what came of a trial, or the error that is not its own, as plain data.
+
+    Where an end was asked for, that is said.
+    """
     try:
         return {"outcome": made(trial, judge)}
     except Interrupted as request:
-        os._exit(request.exit_code)
+        return {"interrupted": request.exit_code}
     except RecurraError as error:
         problems = [problem.record() for problem in error.problems]
         return {"error": problems, "exit_code": error.exit_code}

@@ -1,0 +1,185 @@
+"""Trials on a Ray cluster of this machine: two workers, of which one is killed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trials import PROSE, write
+
+import recurra
+from recurra.errors import InputError, Interrupted, RunError
+
+SPACE = {
+    "trials": 6,
+    "sampler": {"kind": "random"},
+    "space": {
+        "training.optimizer.lr": {"low": 1e-3, "high": 0.3, "log": True},
+        "cell.hidden_size": {"low": 3, "high": 9},
+    },
+}
+LONG = {
+    "training.steps": 1500,
+    "training.validate_every": 50,
+    "device.path": "eager",
+    "generation.length": 1,
+}
+
+
+class Told:
+    """Watches a sweep, and does something once a trial is finished."""
+
+    def __init__(self, then: Any = None) -> None:
+        self.lines: list[str] = []
+        self.then = then
+
+    def told(self, lines: list[str]) -> None:
+        self.lines += lines
+        if self.then is not None and any(line.startswith("trial") for line in lines):
+            then, self.then = self.then, None
+            then()
+
+    def started(self, total: int, done: int) -> None: ...
+    def stepped(self, progress: Any) -> None: ...
+    def validated(self, *what: Any) -> None: ...
+    def finished(self, *what: Any) -> None: ...
+
+
+@pytest.mark.parametrize("verb", ["compare", "sweep"])
+def test_without_ray_it_says_what_to_install(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extra is named, and nothing is written."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.chdir(tmp_path)
+    task = write(tmp_path, PROSE)
+    more: dict[str, Any] = {"space": SPACE} if verb == "sweep" else {"cells": "gru,lstm"}
+    with pytest.raises(InputError, match=r"recurra\[ray\]"):
+        getattr(recurra, verb)(task, on="ray", **more)
+    assert [path.name for path in tmp_path.iterdir()] == ["task.toml"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Give a cluster without a core, to which workers are added."""
+    pytest.importorskip("ray")
+    pytest.importorskip("optuna")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", made.address)
+        yield made
+        import ray
+
+        ray.shutdown()
+        made.shutdown()
+
+
+@pytest.fixture
+def workers(cluster: Any) -> Iterator[list[Any]]:
+    """Give two workers of one core each."""
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    yield nodes
+    for node in list(cluster.worker_nodes):
+        cluster.remove_node(node)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_trials_of_a_worker_that_dies_go_on_elsewhere(
+    cluster: Any, workers: list[Any], tmp_path: Path
+) -> None:
+    """None is counted twice or lost, and all comes out as on this machine alone."""
+    task = write(tmp_path, PROSE)
+
+    def kill() -> None:
+        cluster.remove_node(workers[0], allow_graceful=False)
+
+    watching = Told(kill)
+    made = recurra.sweep(
+        task, SPACE, LONG, on="ray", jobs=2, sweeps=tmp_path / "ray", observer=watching
+    )
+    assert watching.then is None
+    assert made.counts == {"done": 6, "pruned": 0, "failed": 0}
+    runs = sorted(Path(made.folder).glob("trials/*/seed-0/*/task.toml"))
+    assert [path.parent.name for path in runs] == ["1"] * 6
+    finished = [line for line in watching.lines if line.startswith("trial")]
+    assert len(finished) == 6
+    here = recurra.sweep(task, SPACE, LONG, sweeps=tmp_path / "here")
+    assert made.record() == here.record()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_reports_come_back_and_prune(workers: list[Any], tmp_path: Path) -> None:
+    """What a validation measures elsewhere is judged here, and the trial ends there, saved."""
+    task = write(tmp_path, PROSE)
+    space = SPACE | {"pruner": {"kind": "asha"}}
+    steps = {"training.steps": 60, "training.validate_every": 10}
+    made = recurra.sweep(task, space, LONG | steps, on="ray", jobs=1, sweeps=tmp_path / "ray")
+    here = recurra.sweep(task, space, LONG | steps, jobs=1, sweeps=tmp_path / "here")
+    assert made.counts["pruned"] and made.record() == here.record()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_comparison_comes_out_the_same(workers: list[Any], tmp_path: Path) -> None:
+    """The same bytes as on this machine."""
+    task = write(tmp_path, PROSE)
+    more = {"cells": "gru,lstm", "seeds": 2, "match": "none"}
+    steps = LONG | {"training.steps": 20}
+    folders = [
+        recurra.compare(task, steps, on=on, compares=tmp_path / on, **more).folder
+        for on in ("ray", "here")
+    ]
+    told = [(Path(folder) / "comparison.json").read_bytes() for folder in folders]
+    assert told[0] == told[1] and json.loads(told[0])["seeds"] == [0, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_an_interruption_saves_what_is_trained_elsewhere(
+    workers: list[Any], tmp_path: Path
+) -> None:
+    """Trials that run are asked to end, and go on from there."""
+    task = write(tmp_path, PROSE)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    into = tmp_path / "swept"
+    with pytest.raises(Interrupted, match="1 trials are finished"):
+        recurra.sweep(task, SPACE, LONG, on="ray", jobs=2, folder=into, observer=Told(interrupt))
+    time.sleep(3)
+    begun = {path.parent.parent.name for path in into.glob("trials/*/seed-0/1/checkpoints")}
+    made = recurra.sweep(into, on="ray")
+    assert made.counts["done"] == 6 and begun
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_cluster_without_workers_is_told(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once where it has none; after a while where they are gone."""
+    from recurra.trials import on_ray
+
+    task = write(tmp_path, PROSE)
+    with pytest.raises(RunError, match="it has no core"):
+        recurra.sweep(task, SPACE, LONG, on="ray", folder=tmp_path / "swept")
+    monkeypatch.setattr(on_ray, "GONE", 3.0)
+    node = cluster.add_node(num_cpus=1)
+    ending = threading.Timer(8, lambda: cluster.remove_node(node, allow_graceful=False))
+    ending.start()
+    with pytest.raises(RunError, match="Ray cluster cannot be used"):
+        recurra.sweep(
+            task, SPACE, LONG | {"training.steps": 100_000}, on="ray", sweeps=tmp_path / "gone"
+        )
+    ending.join()
