@@ -40,10 +40,10 @@ def varied(sampler: dict[str, Any], pruner: str, seeds: int) -> dict[str, Any]:
 
 @given(
     sampler=st.sampled_from(SAMPLERS),
-    how=st.sampled_from([("none", 1), ("asha", 1), ("median", 2), ("wilcoxon", 4)]),
+    how=st.sampled_from([("none", 1), ("asha", 1), ("median", 2)]),
     kills=st.frozensets(st.integers(1, 12), min_size=1, max_size=3),
 )
-@settings(max_examples=4)
+@settings(max_examples=2)
 def test_one_that_is_killed_anywhere_goes_on_to_the_same_bytes(
     sampler: dict[str, Any],
     how: tuple[str, int],
@@ -51,7 +51,23 @@ def test_one_that_is_killed_anywhere_goes_on_to_the_same_bytes(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """What is finished is not made again, what was begun goes on, and the best is judged once."""
-    space = varied(sampler, *how)
+    killed_and_gone_on(varied(sampler, *how), kills, tmp_path_factory)
+
+
+@pytest.mark.slow
+@given(kills=st.frozensets(st.integers(1, 24), min_size=1, max_size=3))
+@settings(max_examples=3)
+def test_one_of_many_seeds_goes_on_to_the_same_bytes_too(
+    kills: frozenset[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What a trial has of its seeds stays, and decides as if nothing had happened."""
+    killed_and_gone_on(varied(SAMPLERS[0], "wilcoxon", 5), kills, tmp_path_factory)
+
+
+def killed_and_gone_on(
+    space: dict[str, Any], kills: frozenset[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Sweep a space once whole, and once killed in some runs, and hold one against the other."""
     whole, broken = Player(), Player(killed=kills)
     folder = Path(swept(tmp_path_factory.mktemp("whole"), [whole], space).folder)
 
@@ -71,13 +87,13 @@ def test_one_that_is_killed_anywhere_goes_on_to_the_same_bytes(
     assert len(broken.judged) == 1
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda each: str(each["kind"]))
+@pytest.mark.parametrize("sampler", SAMPLERS[::3], ids=lambda each: str(each["kind"]))
 def test_several_processes_make_each_trial_once(sampler: dict[str, Any], tmp_path: Path) -> None:
     """Told the same folder they share the trials, and one judges.
 
     What is drawn by the number of a trial alone is what one process draws.
     """
-    space = varied(sampler, "none", 1) | {"trials": 9}
+    space = varied(sampler, "none", 1) | {"trials": 7}
     write(tmp_path, PROSE)
     crowd = [[Player(), Player()] for _ in range(3)]
     came: list[Any] = [None] * 3
@@ -91,7 +107,7 @@ def test_several_processes_make_each_trial_once(sampler: dict[str, Any], tmp_pat
     for thread in threads:
         thread.join()
     made = [name for players in crowd for player in players for name in player.made]
-    assert sorted(made) == [f"{number}/seed-0" for number in range(9)]
+    assert sorted(made) == [f"{number}/seed-0" for number in range(7)]
     assert sum(len(player.judged) for players in crowd for player in players) == 1
     assert came[0] is not None and came[0] == came[1] == came[2]
     if sampler["kind"] != "tpe":
@@ -112,11 +128,11 @@ def test_the_best_is_that_of_a_search_by_hand(tmp_path: Path) -> None:
 
 def test_the_front_is_what_optuna_says(tmp_path: Path) -> None:
     """Of two metrics those trials are told that none is better than in both."""
-    space = SPACE | {"trials": 20, "metrics": ["loss", "parameters"], "sampler": {"kind": "qmc"}}
+    space = SPACE | {"trials": 12, "metrics": ["loss", "parameters"], "sampler": {"kind": "qmc"}}
     made = swept(tmp_path, [Player()], space)
     backend = optuna.storages.journal.JournalFileBackend(f"{made.folder}/storage.jsonl")
     study = optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(backend))
-    assert 1 < len(made.front) < 20
+    assert 1 < len(made.front) < 12
     assert made.front == sorted(trial.number for trial in study.best_trials)
     losses = {row.number: row.figures["loss"] for row in made.trials}
     assert made.best == min(losses, key=lambda number: losses[number] or 0)
@@ -160,28 +176,30 @@ def test_trials_that_fail_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pruner", ["asha", "median"])
 def test_what_is_worse_is_pruned_early(pruner: str, tmp_path: Path) -> None:
     """The best of the same points is never pruned, and the worst costs fewer validations."""
-    space = SPACE | {"trials": 16, "sampler": {"kind": "qmc"}}
-    pruned, whole = Player(), Player()
-    found = swept(tmp_path, [pruned], space | {"pruner": {"kind": pruner}})
-    plain = swept(tmp_path, [whole], space)
-    assert found.best == plain.best and found.counts["pruned"] > 2
-    assert len(pruned.reports) < 0.8 * 16 * 4 and not whole.reports
-    worst = max(plain.trials, key=lambda row: figure(row.values))
-    assert found.trials[worst.number].state == "pruned" or worst.number < 5
+    space = SPACE | {"trials": 12, "sampler": {"kind": "qmc"}, "pruner": {"kind": pruner}}
+    player = Player()
+    found = swept(tmp_path, [player], space)
+    figures = [figure(row.values) for row in found.trials]
+    assert found.best == figures.index(min(figures)) and found.counts["pruned"] > 2
+    assert len(player.reports) < 0.9 * 12 * 4
+    worst = figures.index(max(figures))
+    assert found.trials[worst].state == "pruned" or worst < 5
 
 
+@pytest.mark.slow
 def test_seeds_that_are_all_worse_end_a_trial(tmp_path: Path) -> None:
     """Of many seeds only the first are made of a trial that is worse than the best in each."""
-    space = SPACE | {"seeds": 8, "sampler": {"kind": "qmc"}, "pruner": {"kind": "wilcoxon"}}
+    space = SPACE | {"trials": 6, "seeds": 6, "sampler": {"kind": "qmc"}}
+    space["pruner"] = {"kind": "wilcoxon"}
     player = Player()
     made = swept(tmp_path, [player], space)
     states = [row.state for row in made.trials]
-    assert states.count("pruned") >= 3 and len(player.made) < 8 * 8
+    assert states.count("pruned") >= 2 and len(player.made) < 6 * 6
     for row in made.trials:
         runs = sum(name.startswith(f"{row.number}/") for name in player.made)
-        assert runs == 8 if row.state == "done" else 3 < runs < 8
+        assert runs == 6 if row.state == "done" else 3 < runs < 6
         if row.state == "done":
-            mean = figure(row.values) + 0.25 + sum(range(8)) / 8000
+            mean = figure(row.values) + 0.25 + sum(range(6)) / 6000
             assert row.figures["loss"] == pytest.approx(mean)
 
 
@@ -192,7 +210,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(place=st.floats(0, 1), byte=st.integers(0, 255), cut=st.booleans())
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_a_storage_that_is_damaged_never_tells_anything_else(
     place: float,
     byte: int,

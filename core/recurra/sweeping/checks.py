@@ -23,6 +23,7 @@ FIXED = {
     "name": "it names the folder",
     "plugins": "the components of all trials come from them",
     "expect": "it changes no trial",
+    "track": "it changes no trial",
     "device.threads": "each trial has one thread",
     "training.monitor": "what is compared would be something else",
     "training.keep_checkpoints": "it changes no figure",

@@ -126,8 +126,7 @@ def _result(home: Path) -> tuple[dict[str, Any], str] | None:
 
 def _figures(result: dict[str, Any], metrics: Any) -> dict[str, float | None]:
     """Return the figures of a result that validation has as well, by the names of the metrics."""
-    known = {"parameters": result.get("parameters"), "seconds": result.get("seconds")}
-    known |= result["metrics"]
+    known = {"parameters": result.get("parameters"), **result["metrics"]}
     return {
         name: float(value) if isinstance(value := known.get(name), int | float) else None
         for name in metrics

@@ -52,7 +52,7 @@ class Sweeping:
             with self.opening(self.folder.plan.trials) as pool:
                 self._make(pool)
         except (KeyboardInterrupt, Interrupted) as error:
-            done = sum(each.state.is_finished() for each in self.study.trials())
+            done = self._finished()
             fact = f"interrupted; {done} trials are finished, the others go on from where they are"
             cure = f"`recurra sweep {self.folder.path}` goes on"
             raise Interrupted.because(error, fact, cure) from None
@@ -195,9 +195,13 @@ class Sweeping:
             came = ", ".join(f"{name} {value:.4g}" for name, value in outcome["figures"].items())
         elif came == "failed":
             came = f"failed: {outcome['why']}"
-        finished = sum(each.state.is_finished() for each in self.study.trials())
         total = self.folder.plan.trials
-        self.tell([f"trial {number}: {drawn}: {came} ({finished} of {total} finished)"])
+        self.tell([f"trial {number}: {drawn}: {came} ({self._finished()} of {total} finished)"])
+
+    def _finished(self) -> int:
+        """Return how many trials are finished, whoever has made them."""
+        trials = self.study.trials()[: self.folder.plan.trials]
+        return sum(each.state.is_finished() for each in trials)
 
 
 def _short(value: Any) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice, product
+from functools import cached_property
+from itertools import product
 from typing import Any
 
 import torch
@@ -98,12 +99,17 @@ class Counted(BaseSampler):
     def __init__(self, space: Space, domains: Sequence[Domain]) -> None:
         self.space, self.domains = space, {domain.name: domain for domain in domains}
 
+    @cached_property
+    def grid(self) -> list[dict[str, Any]]:
+        """Every point of a grid."""
+        return list(assignments(list(self.domains.values())))
+
     def point(self, number: int) -> Mapping[str, Any]:
         """Return the values of a trial, by the names of their keys."""
         domains = list(self.domains.values())
         if self.space.sampler.kind == "grid":
             # Beyond the last point there is none to draw: such a trial is never made.
-            return next(islice(assignments(domains), number, None), {})
+            return self.grid[number] if number < len(self.grid) else {}
         engine: Any = SobolEngine(len(domains), True, self.space.seed)
         if number:
             engine.fast_forward(number)

@@ -40,8 +40,6 @@ class Study:
     ) -> None:
         self.path, self.domains = path, domains
         self._lock = threading.Lock()
-        # What Optuna tells is told here in other words.
-        logging.getLogger("optuna").setLevel(logging.ERROR)
         place = str(path.absolute())
         # A link, as Optuna makes by default, leads nowhere on a machine with other paths.
         lock = JournalFileOpenLock(place)
@@ -66,7 +64,7 @@ class Study:
     @contextmanager
     def _reading(self) -> Iterator[None]:
         try:
-            with self._lock:
+            with self._lock, _quiet():
                 yield
         except (OSError, MemoryError) as error:
             raise RunError.of("RC053", f"{self.path} cannot be used: {error}") from error
@@ -169,6 +167,18 @@ class Study:
 
     def _of(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what Optuna logs meanwhile: it is told in other words."""
+    logger = logging.getLogger("optuna")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
