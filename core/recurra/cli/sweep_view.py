@@ -21,7 +21,7 @@ def sweep(
         Path, typer.Argument(help="The task file, or a sweep to go on with.", metavar="TASK|FOLDER")
     ],
     space: Annotated[
-        Path | None, typer.Argument(help="The keys to vary, and how.", metavar="[SPACE.toml]")
+        Path | None, typer.Argument(help="The keys to vary, and how.", metavar="SPACE.toml")
     ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Trials beside each other; as many as cores.")
