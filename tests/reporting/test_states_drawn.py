@@ -28,6 +28,7 @@ DRAWN = {
     "lengths": lengths.picture,
     "free-running": free.picture,
 }
+STACK = ("lstm", "gru")
 LEFT = {
     ("words", "free-running"): "never runs by itself",
     ("tags", "free-running"): "never runs by itself",
@@ -56,6 +57,10 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, View]:
             both,
         ),
         "tags": (TAGS, {}),
+        "stack": (
+            about(PROSE, "inline", texts=WORDS).replace('"the "', '"ab"'),
+            {"cell": {"stack": [dict(kind=kind, hidden_size=5) for kind in STACK]}},
+        ),
         "answers": (about(ANSWERS, "inline", texts=WORDS, answers=[w[::-1] for w in WORDS]), {}),
     }
     seen = {}
@@ -144,6 +149,17 @@ def test_saturation_is_counted_over_stretches(views: dict[str, View]) -> None:
         way = (values - low) / (high - low)
         assert np.allclose(points.x, (way > 0.9).mean(axis=0))
         assert np.allclose(points.y, (way < 0.1).mean(axis=0))
+
+
+def test_layers_of_different_cells_have_gates_of_their_own(views: dict[str, View]) -> None:
+    """Of a stack each gate has the points of those layers that have it, and a row for each."""
+    view = views["stack"]
+    layers = view.run.trace("ab" * 4).layers
+    picture = states.gates(view)
+    rows = {tuple(row[:2]) for row in picture.panels[-1].rows}  # type: ignore[union-attr]
+    own = {(g, f"layer {n} of 2") for n, layer in enumerate(layers, 1) for g in layer.gates}
+    assert rows <= own and {gate for gate, _ in rows} >= {"f", "i", "o", "g", "r", "z", "n"}
+    assert view.row["cell"] == ", ".join(STACK)
 
 
 def test_the_memory_is_that_of_the_drawn_gradients(views: dict[str, View]) -> None:

@@ -151,7 +151,9 @@ def picked(shown: HeatMap, y: Axis, left: float, right: float, top: float) -> tu
     row = int(spread.argmax())
     low, high = shown.bounds()
     begin, end = top + 20, top + 20 + PICKED
-    name = str(y.names[row]) if y.names is not None else f"{y.label} {row}".strip()
+    name = str(y.names[row] if y.names is not None else row)
+    # As the script calls the row that is picked.
+    name = f"{y.label} {name}".strip() if name.isdigit() else name
     across = (right - left) / cells.shape[1]
     points = [
         f"{place(left + (n + 0.5) * across)} {place(end - (v - low) / (high - low) * PICKED)}"

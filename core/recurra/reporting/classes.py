@@ -28,6 +28,8 @@ MOST = 200
 OTHERS = "the others"
 LISTED = 100
 """Classes that a table lists."""
+COUNTED = 2**53 / 1e6
+"""Answers of a cell, at most: what is more was not counted, and sums would no longer be right."""
 
 
 class Confused(NamedTuple):
@@ -89,7 +91,7 @@ def confused(result: Mapping[str, Any]) -> Confused | None:
     except (TypeError, ValueError):
         matrix = np.array(math.nan)
     square = matrix.shape == (len(classes), len(classes))
-    if not square or not np.isfinite(matrix).all() or (matrix < 0).any():
+    if not square or not ((matrix >= 0) & (matrix <= COUNTED)).all():
         raise Left("its confusion matrix is no square of counts")
     return Confused([str(name) for name in classes], matrix.astype(np.int64))
 

@@ -218,21 +218,20 @@ def _saturated(view: View) -> list[Panel]:
     count = sum(len(stretch.elements) for stretch in found)
     for name in dict.fromkeys(name for layer in traced[0] for name in _named(layer)):
         marks = []
+        low, high = next(layer.bounds[name] for layer in traced[0] if name in layer.bounds)
         for index in range(len(traced[0])):
             parts = [layers[index] for layers in traced if name in layers[index].gates]
-            if not parts:
+            if not parts or parts[0].bounds[name] != (low, high):
                 continue
-            bounds = parts[0].bounds[name]
             values = np.concatenate([part.gates[name] for part in parts])
-            if bounds[0] == 0 and np.nanmax(values) > 1:
+            if low == 0 and np.nanmax(values) > 1:
                 # An exponential that grows is no gate that shuts and opens.
                 continue
-            shut, open_ = saturation(values.reshape(len(values), -1), bounds, EDGE)
+            shut, open_ = saturation(values.reshape(len(values), -1), (low, high), EDGE)
             called = _layer(index, len(traced[0])).removeprefix("the ")
             marks.append(Points(called, open_, shut, index % 8))
             rows.append([name, called, float(shut.mean()), float(open_.mean())])
         if marks:
-            low, high = parts[0].bounds[name]
             edges = low + EDGE * (high - low), high - EDGE * (high - low)
             x = Axis(f"share of steps above {edges[1]:g}", low=0, high=1)
             y = Axis(f"share of steps below {edges[0]:g}", low=0, high=1)

@@ -178,8 +178,16 @@ def _note_task(row: Row, task: dict[str, Any]) -> None:
     row["task"] = str(options.get("name", ""))
     row["seed"] = options.get("seed")
     for part in ("cell", "target"):
-        kind = options.get(f"{part}.kind")
-        row[part] = None if kind is None else short(str(kind))
+        table = task.get(part)
+        row[part] = _kinds(table) if isinstance(table, dict) else None
+
+
+def _kinds(table: dict[str, Any]) -> str | None:
+    """Return what kind a table names, or those of its stack, the lowest first."""
+    stack = table.get("stack")
+    tables = [table, *stack] if isinstance(stack, list) else [table]
+    kinds = [each["kind"] for each in tables if isinstance(each, dict) and "kind" in each]
+    return ", ".join(short(str(kind)) for kind in kinds) or None
 
 
 def short(name: str) -> str:
