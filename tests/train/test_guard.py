@@ -298,3 +298,73 @@ def test_a_carried_state_that_is_not_finite_is_not_saved(tmp_path: Path) -> None
         field[0] = torch.inf
     with pytest.raises(RunError, match=r"the carried state 0\.h is not finite at step 0"):
         list(trainer._save())
+
+
+@pytest.mark.parametrize("size", ["1e22", "1e38 * 10"])
+def test_bfloat16_is_guarded_as_float32_is(size: str, tmp_path: Path) -> None:
+    """What is narrow overflows where float32 does: the gradient is found before an update."""
+    changes = {
+        "loss.kind": "cliff", "device.precision": "bfloat16", "training.steps": 3,
+        "training.optimizer": {"kind": "adamw", "lr": 0.01}, "sequence.split": [1.0, 0.0, 0.0],
+    }  # fmt: skip
+    with pytest.raises(RunError, match=r"gradient(.|\n)*at step 1") as caught:
+        recurra.run(_cliff(tmp_path, size), changes, runs=tmp_path / "runs")
+    assert caught.value.problems[0].code == "RC060"
+    assert _finite(RunFolder.open(tmp_path / "runs" / "task").checkpoints.load())
+
+
+GROWS = """\
+from typing import NamedTuple
+
+import torch
+from recurra import Cell, CellOptions, Component, hookimpl
+
+class Sum(NamedTuple):
+    h: torch.Tensor
+
+class Grows(Cell[CellOptions]):
+    \"\"\"A state that is kept whole and added to, and an output that hides how large it is.\"\"\"
+    State = Sum
+
+    def __init__(self, input_size, options):
+        super().__init__(input_size, options)
+        self.of_input = torch.nn.Linear(input_size, options.hidden_size)
+
+    def initial_state(self, batch_size, *, device, dtype):
+        size = (batch_size, self.options.hidden_size)
+        return Sum(torch.zeros(size, device=device, dtype=dtype))
+
+    def step(self, x_t, state):
+        new = torch.sigmoid(self.of_input(x_t))
+        return new * torch.sigmoid(state.h.detach()), Sum(FACTOR * state.h.detach() + 1 + new)
+
+@hookimpl
+def recurra_components():
+    return [Component("cell", "grows", __name__ + ":Grows", "recurra:CellOptions", "grows")]
+"""
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e6])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_state_that_grows_without_end_is_saved_while_it_is_a_number(
+    factor: float, precision: str, tmp_path: Path
+) -> None:
+    """One that stays finite is carried on and comes back; one that does not is never saved."""
+    write(tmp_path, GROWS.replace("FACTOR", str(factor)), "grows.py")
+    task = write(tmp_path, PROSE + '\n[plugins]\nfiles = ["grows.py"]\n')
+    changes = {
+        "cell.kind": "grows", "sequence.carry": True, "sequence.restart": 0.0,
+        "device.precision": precision, "device.path": "eager", "training.steps": 6,
+        "training.checkpoint_every": 1, "sequence.split": [1.0, 0.0, 0.0],
+    }  # fmt: skip
+    runs = tmp_path / "runs"
+    if factor == 1.0:
+        run = recurra.run(task, changes, runs=runs)
+        saved = run.folder.checkpoints.load("last")
+        assert saved.step == 6 and float(saved.tensors["carried"]["0.h"].min()) > 6
+    else:
+        with pytest.raises(RunError, match=r"the carried state 0\.h is not finite") as caught:
+            recurra.run(task, changes, runs=runs)
+        assert caught.value.problems[0].code == "RC060"
+        saved = RunFolder.open(runs / "task").checkpoints.load()
+    assert _finite(saved)
