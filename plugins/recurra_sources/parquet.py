@@ -87,6 +87,7 @@ class Parquet(Table[ParquetOptions]):
             lists = any(_kind(of_cells) in WITHIN for of_cells in types)
             rows = LISTS if lists else ROWS
             needed = list(dict.fromkeys(names))
+            _check_rows(whole.metadata, needed)
             if lists:
                 _check_lists(whole.metadata, needed, self.where)
             # As codes of words: as words they may be more than memory holds.
@@ -107,6 +108,8 @@ class Parquet(Table[ParquetOptions]):
                         yield [(place, list(row))]
                 elif batch.num_rows:
                     yield Batch(places, columns)
+            if count - 1 != whole.metadata.num_rows:
+                raise _miscounted(f"{whole.metadata.num_rows:,} rows", f"{count - 1:,}")
 
     def names(self) -> list[str]:
         """Return the names of the columns."""
@@ -215,6 +218,29 @@ def _faults(path: Path, arrow: Any) -> Iterator[None]:
         fact = f"{readable(path)} cannot be read as a parquet file: {reason}"
         cure = 'if it is a table of text, set source.kind = "csv" or "jsonl"; else bring it whole'
         raise InputError.of("RC040", fact, key="source.path", cure=cure) from error
+
+
+def _check_rows(metadata: Any, names: list[str]) -> None:
+    """Raise `ValueError` for a file whose end does not count its rows as its parts do."""
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    rows = sum(group.num_rows for group in groups)
+    if metadata.num_rows != rows or any(group.num_rows < 0 for group in groups):
+        raise _miscounted(f"{metadata.num_rows:,} rows", f"{rows:,}")
+    for group in groups:
+        for index in range(group.num_columns):
+            column = group.column(index)
+            name, lists = column.path_in_schema, metadata.schema.column(index).max_repetition_level
+            # A list that is empty counts as one value too.
+            fewer = column.num_values < group.num_rows
+            wrong = fewer if lists else column.num_values != group.num_rows
+            if wrong and name.partition(".")[0] in names:
+                fact = f"{column.num_values:,} values of column {name!r}"
+                raise _miscounted(f"{group.num_rows:,} rows", fact)
+
+
+def _miscounted(told: str, found: str) -> ValueError:
+    """Return the error of a file whose end lies about its rows."""
+    return ValueError(f"its end tells of {told}, and there are {found}")
 
 
 def _check_lists(metadata: Any, names: list[str], where: str) -> None:

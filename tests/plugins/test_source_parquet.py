@@ -323,3 +323,39 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     held, grown = map(int, done.stdout.split())
     assert held < 8 << 20
     assert grown < 32 << 20
+
+
+COUNTS = (0, 1, 49, 51, 100, 10**6, 1 << 62, -1, -(1 << 40))
+"""What a file of fifty rows may say of itself instead."""
+
+
+def zigzag(number):
+    """Return a number as the end of a file writes it."""
+    number = number << 1 if number >= 0 else (-number << 1) - 1
+    groups = [number >> shift & 127 for shift in range(0, max(1, number.bit_length()), 7)]
+    return bytes([*(group | 128 for group in groups[:-1]), groups[-1]])
+
+
+def test_an_end_that_counts_other_rows_is_refused(tmp_path):
+    """Whatever it says instead of fifty, of the file, a part of it or a column of that, nothing is
+    left out or made up in silence: all rows come, or an error says how many there should be.
+    """
+    numbers = [float(number) for number in range(50)]
+    path = written(tmp_path / "a.parquet", {"a": numbers}, use_dictionary=False,
+                   write_statistics=False)  # fmt: skip
+    raw = path.read_bytes()
+    whole = gathered(Parquet(ParquetOptions(path=str(path), columns=["a"])), "numbers")
+    size = int.from_bytes(raw[-8:-4], "little")
+    body, end = raw[: -8 - size], raw[-8 - size : -8]
+    told = set()
+    for at in (at for at in range(len(end)) if end[at : at + 1] == zigzag(50)):
+        for count in COUNTS:
+            lie = end[:at] + zigzag(count) + end[at + 1 :]
+            path.write_bytes(body + lie + len(lie).to_bytes(4, "little") + b"PAR1")
+            source = Parquet(ParquetOptions(path=str(path), columns=["a"]))
+            try:
+                assert gathered(source, "numbers") == whole
+            except InputError as error:
+                told.add(at)
+                assert error.problems[0].code == "RC040"
+    assert len(told) >= 3, "of the file, of its one part, and of the column in that"

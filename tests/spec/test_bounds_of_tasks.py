@@ -29,6 +29,8 @@ BEYOND = {
     "deep": ("x = 1\na = " + "[" * 100_000 + "]" * 100_000, 2),
     "inline": ("a = " + "{a=" * 50_000 + "1" + "}" * 50_000, 1),
     "names": ("x = 1\n\n" + "a." * 50_000 + "b = 1", 3),
+    "dotted": ("".join(f"k{n}{'.a' * 30} = 1\n" for n in range(19_000)), 646),
+    "dotted headers": ("".join(f"[k{n}{'.a' * 30}]\n" for n in range(19_000)), 646),
     "header": ("[" + "a." * 50_000 + "b]", 1),
 }
 
@@ -72,12 +74,13 @@ def test_a_line_of_a_gigabyte_is_not_read(tmp_path):
         "".join(f"k{number} = 1\n" for number in range(bounds.KEYS)),
         "[t]\n" + ".".join("a" * bounds.PARTS) + " = 1",
         "a = [" + "1," * (bounds.VALUES - 2) + "]",
+        "".join(f"k{number} = [1.5]\n" for number in range(bounds.KEYS // 2)),
         "a = " + "[" * bounds.DEEPEST + "]" * bounds.DEEPEST,
         "a = '" + "[{=,." * 300_000 + "'",
         'a = """' + '\\"[{=,."" \n' * 100_000 + '"""',
         "#" + "[{=,.'" * 300_000,
     ],
-    ids=["keys", "names", "elements", "deep", "text", "lines", "comment"],
+    ids=["keys", "names", "elements", "lists", "deep", "text", "lines", "comment"],
 )
 def test_what_is_within_is_read(text, tmp_path):
     """Up to the bounds, and whatever stands in texts and comments, a file is read as it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -235,3 +236,30 @@ def test_state_holds_no_more_than_plain_json(tmp_path: Path) -> None:
     run = trained(Path(mkdtemp(dir=tmp_path)), "plateau")
     state = run.folder.checkpoints.load().state
     assert json.loads(json.dumps(state, allow_nan=False)) == state
+
+
+@pytest.mark.parametrize(
+    ("name", "stream", "told"),
+    [
+        ("more", torch.zeros(8, dtype=torch.uint8), "random holds 'more'"),
+        ("cpu", torch.zeros(8, dtype=torch.uint8), "random stream cpu is (8,)"),
+        ("cpu", None, "random stream cpu is missing"),
+    ],
+    ids=["one more", "another size", "missing"],
+)
+def test_streams_that_are_none_are_refused(name, stream, told, tmp_path: Path) -> None:
+    """A checkpoint whose hashes are right may hold no stream of random numbers but a run's own."""
+    with pytest.raises(Interrupted):
+        recurra.run(write(tmp_path, PROSE), runs=tmp_path / "runs", observer=Stopper([3]))
+    run = tmp_path / "runs" / "task" / "1"
+    checkpoint = Checkpoints(run / "checkpoints").load()
+    checkpoint.tensors["random"][name] = stream
+    if stream is None:
+        del checkpoint.tensors["random"][name]
+    shutil.rmtree(run / "checkpoints")
+    forged = Checkpoints(run / "checkpoints")
+    forged.create()
+    forged.save(checkpoint, best=False)
+    with pytest.raises(RecurraError) as caught:
+        recurra.resume(run)
+    assert caught.value.problems[0].code == "RC052" and told in str(caught.value)

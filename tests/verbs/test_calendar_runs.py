@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,9 +12,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 import recurra
 from recurra import InputError
+from recurra.generate import saved
 from recurra.job.run import Run
 
 TRAINED: dict[str, Any] = {
@@ -282,3 +285,39 @@ def test_check_says_what_is_read(run: Run, home: Path) -> None:
         " 10 steps cos 1, holiday"
     )
     assert run.covariates is not None and run.covariates.width == len(NAMES)
+
+
+def test_a_state_whose_numbers_are_none_is_refused(run: Run, home: Path) -> None:
+    """Negative, huge, fractional, of another type, further than any stamp, or of nothing here: each
+    is refused in words though the hash is right, and nothing of it is taken.
+    """
+    path = home / "forged.safetensors"
+    run.session(time=SERIES[0]).feed(values(0)).save(path)
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+        sound = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    since = json.loads(bytes(sound["beside.since"].tolist()))
+
+    def dated(**first: Any) -> dict[str, Any]:
+        told = {**since, "place": first.pop("place", 40), "first": {**since["first"], **first}}
+        return {"beside.since": torch.tensor([*json.dumps(told).encode()], dtype=torch.uint8)}
+
+    wrong: list[Any] = [-1 << 63, 1 << 63, 1 << 70, 2.7, "3", True, [1], {}]
+    forged = [dated(**{name: one}) for name in ("place", *since["first"]) for one in wrong]
+    forged += [dated(place=place) for place in (-1, None, 1 << 40)]
+    forged += [dated(month=3), dated(day=29), dated(at=0), dated(offset=1 << 40)]
+    forged += [{name: torch.zeros(2)} for name in ("more", "beside.more", "trail.0", "stream.0")]
+    forged += [{"beside.since": torch.full((1 << 20,), 91, dtype=torch.uint8)}]
+    forged += [{f"beside.{name}": torch.tensor(0.5)} for name in ("told", "coming", "static")]
+    words = [{"streams": str(1 << 40)}, {"streams": "-1"}, {"position": str(1 << 62)}]
+    for told, tensors in [
+        *((about, each) for each in forged),
+        *(({**about, **w}, {}) for w in words),
+    ]:
+        saved.write(path, {**told}, sound | tensors)
+        session = run.session(time="1999-01-01")
+        assert "is a damaged state" in refusal(lambda own=session: own.restore(path)), tensors
+        assert session.position == 0 and session.states is None
+
+    saved.write(path, {**about}, sound)
+    assert run.session(time=SERIES[1]).restore(path).position == STEPS

@@ -20,6 +20,11 @@ DAY = 86_400_000_000
 """Microseconds of a day."""
 EPOCHS = {"second": 1_000_000, "millisecond": 1000, "microsecond": 1}
 """Microseconds of what a number counts since 1970; of a nanosecond it is a part."""
+FORMS = {
+    "date", "time", "quarter", "week", "month", "integer", "yyyymm", "yyyymmdd", *EPOCHS,
+    "nanosecond",
+}  # fmt: skip
+"""How a stamp may be written."""
 ZERO = datetime(1970, 1, 1)
 MONDAY = 3
 """Days from a Monday to the first of January 1970."""
@@ -62,6 +67,23 @@ class Stamp(NamedTuple):
     def ends_a_month(self) -> bool:
         """Whether its day is the last one of its month."""
         return self.day == days_of(self.month)
+
+    def check(self) -> None:
+        """Refuse what `read` does not give. Raises `OverflowError` or `ValueError`."""
+        for name in ("at", "shown", "month", "day", "offset", "later"):
+            number = getattr(self, name)
+            left_out = number is None and name in ("offset", "later")
+            if not left_out and (type(number) is not int or abs(number) >= 1 << 62):
+                raise ValueError(f"a stamp has {name} = {number!r:.80}")
+        if self.form not in FORMS:
+            raise ValueError(f"a stamp has form = {self.form!r:.80}")
+        if self.form == "integer":
+            return
+        moment = ZERO + timedelta(microseconds=self.shown)
+        if (self.month, self.day) != (moment.year * 12 + moment.month - 1, moment.day):
+            raise ValueError(f"a stamp has month = {self.month}, day = {self.day}")
+        if max(abs(self.shown - self.at), abs(self.offset or 0) * 1_000_000) >= 2 * DAY:
+            raise ValueError(f"a stamp has at = {self.at}, shown = {self.shown}")
 
     def follows(self, before: Stamp) -> Stamp:
         """Return it as it stands after another one: of two times that clocks show, which one."""

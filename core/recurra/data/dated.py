@@ -12,10 +12,20 @@ from numpy.typing import NDArray
 from recurra.contracts.calendar import Calendar
 from recurra.contracts.moments import Firsts, Ints
 from recurra.contracts.stamps import Stamp
-from recurra.contracts.timeline import Frequency, Timeline
+from recurra.contracts.timeline import Frequency, Kind, Timeline
 from recurra.errors import InputError
 
 Floats = NDArray[np.float64]
+
+
+FURTHEST: Mapping[Kind, int] = {
+    "step": 1 << 61, "clock": 1 << 62, "business day": 1 << 26, "month": 1 << 21,
+    "month end": 1 << 21,
+}  # fmt: skip
+"""How many steps, microseconds, days or months after the first stamp another one may be.
+
+What is further is no number of microseconds in 64 bits.
+"""
 
 
 class Since(NamedTuple):
@@ -35,9 +45,11 @@ class Since(NamedTuple):
     @classmethod
     def restored(cls, saved: Mapping[str, Any]) -> Since:
         """Return what was saved. Raises any error if it is not that."""
-        first = Stamp(**saved["first"])
-        Firsts.of([first])
-        return cls(first, int(saved["place"]))
+        first, place = Stamp(**saved["first"]), saved["place"]
+        first.check()
+        if type(place) is not int or not 0 <= place < 1 << 61 or len(saved) != 2:
+            raise ValueError(f"place = {place!r:.80}")
+        return cls(first, place)
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,12 @@ class Dated:
             cure = "write it as the stamps of the data are written"
             raise InputError.of("RC080", fact, key="time", cure=cure) from error
         return Since(stamp)
+
+    def check(self, since: Since) -> None:
+        """Refuse what is further from a first stamp than any stamp. Raises `ValueError`."""
+        distance, furthest = since.place * self.frequency.count, FURTHEST[self.frequency.kind]
+        if distance >= furthest:
+            raise ValueError(f"{since.place:,} steps of {self.frequency} are beyond all time")
 
     def fits(self, other: Dated | None, owner: str) -> None:
         """Refuse what another calendar, or steps of another length, would read.

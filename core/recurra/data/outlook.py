@@ -22,7 +22,7 @@ from recurra.contracts.transform import Floats
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.chain import Chain, States, rows_of
 from recurra.data.store import Array, Ints, Store
-from recurra.data.stream import Stream
+from recurra.data.stream import Stream, forms, whole
 
 
 class Told(NamedTuple):
@@ -125,9 +125,9 @@ class Trail:
     def restored(self, tensors: dict[str, Tensor]) -> Trail:
         """Return the trail that `tensors` gave. Raises any error if it is none of this size."""
         head, tail = (tensors[name].numpy() for name in ("head", "tail"))
-        count = int(tensors["count"])
-        shape = (min(count, self.size), self.head.shape[1])
-        if head.shape != shape or tail.shape != shape or count < 0:
+        count = whole(tensors, "count")
+        form = [((min(count, self.size), self.head.shape[1]), self.head.dtype)]
+        if forms([head]) != form or forms([tail]) != form or len(tensors) != 3:
             raise ValueError(f"of {count} steps {head.shape} and {tail.shape} are kept")
         return replace(self, head=head, tail=tail, count=count)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from recurra.contracts.transform import Floats
 from recurra.data.chain import Chain, States, scaled_at
 from recurra.data.store import Array
-from recurra.data.stream import Stream, forms
+from recurra.data.stream import Stream, forms, whole
 
 
 class Parted:
@@ -86,12 +86,10 @@ class Parted:
 
         Raises any error if they are not of this chain.
         """
-        ways, count = int(tensors["ways"]), int(tensors["count"])
+        ways, count = whole(tensors, "ways", least=1), whole(tensors, "count")
         fresh = chain.start(np.zeros((0, chain.vocabulary.size))) if chain else []
         states = [tensors[f"{index}"].numpy() for index in range(len(fresh))]
         wanted = [((ways, *shape), kind) for shape, kind in forms(fresh)]
         if forms(states) != wanted or len(tensors) != len(fresh) + 2:
             raise ValueError("its transforms are not those of the vocabulary")
-        if count < 0 or ways < 1:
-            raise ValueError(f"count = {count}, ways = {ways}")
         return cls(chain, states, count, ways)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from torch import Tensor
 from recurra.contracts.transform import Floats
 from recurra.data.chain import Chain, States, scaled_at
 from recurra.data.store import Array
+
+BEYOND = 1 << 62
+"""What no number of steps in a saved state reaches."""
 
 
 class Stream:
@@ -108,15 +112,24 @@ class Stream:
         # Of a series of which nothing is known: the forms of its states are those of any.
         fresh = self.chain.start(np.zeros((0, self.chain.vocabulary.size)))
         states = [tensors[f"{index}"].numpy() for index in range(len(fresh))]
-        count = int(tensors["count"])
+        count = whole(tensors, "count", least=1)
         if forms(states) != forms(fresh) or len(tensors) != len(fresh) + 1:
             raise ValueError("its transforms are not those of the vocabulary")
-        if count < 1:
-            raise ValueError(f"count = {count}")
 
         other.states = states
         other.count = count
         return other
+
+
+def whole(tensors: Mapping[str, Tensor], name: str, least: int = 0) -> int:
+    """Return the number that a tensor of a saved state holds. Raises any error if it is none."""
+    tensor = tensors[name]
+    if tensor.dtype != torch.int64 or tensor.dim():
+        raise ValueError(f"{name} is {tuple(tensor.shape)} {tensor.dtype}, not a whole number")
+    number = int(tensor)
+    if not least <= number < BEYOND:
+        raise ValueError(f"{name} = {number:,}, and it is {least} to {BEYOND - 1:,}")
+    return number
 
 
 def forms(states: States) -> list[tuple[Any, ...]]:

@@ -20,6 +20,11 @@ from recurra.generate import arguments
 
 Floats = NDArray[np.float64]
 
+BESIDE = "beside."
+"""How the names of its tensors begin in a saved state."""
+LONGEST = 1 << 12
+"""Bytes in which it is written when the next step is, at most."""
+
 
 class Companion:
     """What is read beside the numbers of one series.
@@ -347,6 +352,7 @@ class Companion:
     def restored(self, tensors: dict[str, Tensor], features: int, streams: int = 1) -> Companion:
         """Return one that goes on from what `tensors` gave. Raises any error if that is none."""
         other = self._copy()
+        self._check_saved(tensors)
         other.coming, other.static = (tensors[name].numpy() for name in ("coming", "static"))
         other.told, other.pending = bool(tensors["told"]), tensors.get("pending")
         looked_at = tensors.get("looked_at")
@@ -365,9 +371,26 @@ class Companion:
         widths = other.coming.shape[1], other.static.shape[-1]
         if widths != (self.coming.shape[1], self.vocabulary.width_of(STATIC)):
             raise ValueError("its covariates are not those of the run")
-        if self.vocabulary.dated is not None:
+        dated = self.vocabulary.dated
+        if dated is not None:
             other.since = Since.restored(json.loads(bytes(tensors["since"].tolist())))
+            dated.check(other.since)
         return other
+
+    def _check_saved(self, tensors: dict[str, Tensor]) -> None:
+        """Refuse a tensor that `tensors` does not give, or of another type. Raises `ValueError`."""
+        types = {f"last {role}": torch.float64 for role in self.vocabulary.tables}
+        types |= dict.fromkeys(("coming", "static", "looked_at"), torch.float64)
+        types["told"] = torch.bool
+        if self.vocabulary.dated is not None:
+            types["since"] = torch.uint8
+        for name, tensor in tensors.items():
+            if name == "pending":
+                continue
+            if name not in types:
+                raise ValueError(f"{BESIDE}{name[:200]} is not of it")
+            if tensor.dtype != types[name] or (name == "since" and len(tensor) > LONGEST):
+                raise ValueError(f"{BESIDE}{name} is {tuple(tensor.shape)} {tensor.dtype}")
 
 
 def _check_finite(read: Tensor) -> None:

@@ -32,12 +32,10 @@ from recurra.generate.elements import (
     refused,
     too_short,
 )
+from recurra.generate.stored import STREAMS
 from recurra.model.network import Network, States
 from recurra.model.stepper import Packed, stepper
 from recurra.randomness import SCHEME
-
-STREAMS = 1 << 20
-"""Streams side by side, at most."""
 
 SEEDS = (1 << 63) - 1
 """The greatest seed."""

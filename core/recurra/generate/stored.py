@@ -14,21 +14,27 @@ from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.outlook import Outlook, Trail
 from recurra.data.parted import Parted
-from recurra.data.stream import Stream
+from recurra.data.stream import BEYOND, Stream
 from recurra.errors import InputError
 from recurra.generate import draws, saved
-from recurra.generate.companion import Companion
+from recurra.generate.companion import BESIDE, Companion
 from recurra.generate.elements import Plain
 from recurra.model.network import Network, States, flatten, unflatten
 from recurra.model.stepper import Packed, Stepper
 
 WHOLE = torch.contiguous_format
 """How a tensor lies in memory of its own."""
-STATE, STREAM, TRAIL, BESIDE = "state.", "stream.", "trail.", "beside."
+STATE, STREAM, TRAIL = "state.", "stream.", "trail."
 """How the names of tensors begin in a saved state.
 
-They are those of the network, of what it reads, of what is kept of a series, and of its covariates.
+They are those of the network, of what it reads, and of what is kept of a series; those of its
+covariates begin with `BESIDE`.
 """
+
+STREAMS = 1 << 20
+"""Streams side by side, at most."""
+OWN = {"seen", "random", "output", "left", "raw"}
+"""The names of all other tensors of a saved state."""
 
 S = TypeVar("S", bound="Stored")
 
@@ -110,22 +116,27 @@ class Stored:
         """
         if about.get("sha256", "") not in ("", saved.hash_of(about, tensors)):
             raise ValueError("its hash is not the recorded one")
+        self._check_names(tensors)
         seen, output = tensors["seen"], tensors.get("output")
         streams, position = int(about["streams"]), int(about["position"])
-        if streams < 1 or not 0 <= position < 1 << 63:
-            raise ValueError(f"streams = {streams}, position = {position}")
+        if not 1 <= streams <= STREAMS or not 0 <= position < BEYOND:
+            raise ValueError(f"streams = {streams:,}, position = {position:,}")
 
         self._check_shapes(seen, output, streams)
         self._check_left(tensors.get("left"), len(seen))
         raw = tensors.get("raw") if self._has_own_point else output
         if raw is not None and output is not None:
-            if raw.shape != (*output.shape[:-1], self.network.loss.output_size):
+            shape = (*output.shape[:-1], self.network.loss.output_size)
+            if raw.shape != shape or raw.dtype != output.dtype:
                 raise ValueError(f"raw is {tuple(raw.shape)} {raw.dtype}")
         states = saved.under(STATE, tensors)
         companion = self.companion
         if companion is not None:
             width = self.vocabulary.size + len(self.vocabulary.missing or ())
             companion = companion.restored(saved.under(BESIDE, tensors), width, streams)
+            pending = companion.pending
+            if pending is not None and pending.dtype != self.network.dtype:
+                raise ValueError(f"the step that waits is {pending.dtype}")
         waits = companion is not None and companion.pending is not None
         left = tensors.get("left") if self.network.late else None
         said = output if left is None else left
@@ -167,6 +178,14 @@ class Stored:
         if parted.ways != streams:
             raise ValueError(f"{parted.ways} ways of {streams} streams")
         return parted
+
+    def _check_names(self, tensors: dict[str, Tensor]) -> None:
+        """Refuse a tensor that belongs to nothing here. Raises `ValueError`."""
+        parts = [STATE, STREAM]
+        parts += [TRAIL] * (self.trail is not None) + [BESIDE] * (self.companion is not None)
+        for name in sorted(tensors):
+            if name not in OWN and not name.startswith(tuple(parts)):
+                raise ValueError(f"{name[:200]!r} is not of it")
 
     def _check_shapes(self, seen: Tensor, output: Tensor | None, streams: int) -> None:
         """Check what was saved beside the states. Raises `ValueError`."""

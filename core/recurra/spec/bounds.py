@@ -11,7 +11,7 @@ from typing import NamedTuple
 LARGEST = 1 << 22
 """Bytes of a text."""
 KEYS = 20_000
-"""Keys, and headers of tables."""
+"""Keys, and headers of tables, each name of a dotted one: any may make a table."""
 VALUES = 150_000
 """Keys, and elements of lists, together."""
 DEEPEST = 100
@@ -50,6 +50,8 @@ def excess(text: str) -> Excess | None:
     A text that is no TOML is looked at as far as it might be.
     """
     keys = values = depth = dots = 0
+    # Whether what follows on a line is a value: a header has no `=` before it.
+    valued = False
     for match in _TOKEN.finditer(text):
         mark = match.group()
         first = mark[0]
@@ -65,7 +67,13 @@ def excess(text: str) -> Excess | None:
                 # No string begins like this: what follows is no TOML either.
                 return None
             continue
+        if first == "=" or (first == "]" and depth == 1 and not valued):
+            keys += dots
         dots = 0
+        if first == "\n" and not depth:
+            valued = False
+        elif first == "=":
+            valued = True
         if first in "[{":
             depth += 1
             values += 1

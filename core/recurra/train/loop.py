@@ -261,9 +261,9 @@ class Trainer:
 
     def _fleeting(self) -> Fleeting:
         """Return what the forward pass of an update changes."""
-        return self.passes.carried, self._random()
+        return self.passes.carried, self.random()
 
-    def _random(self) -> dict[str, Tensor]:
+    def random(self) -> dict[str, Tensor]:
         """Return the streams that training draws from: dropout's, and torch's own.
 
         A plugin may use the latter.
@@ -397,7 +397,7 @@ class Trainer:
         tensors = {"weights": weights, "optimizer": moments}
         if self.passes.carried is not None:
             tensors["carried"] = self._gathered(flatten(self.passes.carried))
-        tensors["random"] = self._random()
+        tensors["random"] = self.random()
 
         progress = dict(vars(self.progress))
         del progress["loss"], progress["norm"], progress["total"]

@@ -18,6 +18,9 @@ from recurra.runs.records import Count, Model, Written
 from recurra.train.loop import Trainer
 from recurra.train.saved import Group, split_optimizer
 
+STREAMS = ("cpu", "cuda", "dropout")
+"""The streams of random numbers that a checkpoint may hold."""
+
 
 class ProgressState(Model):
     """Where training stood."""
@@ -78,7 +81,23 @@ def check(trainer: Trainer, checkpoint: Checkpoint) -> None:
     for name, tensor in checkpoint.tensors.get("carried", {}).items():
         if tensor.shape[:1] != (trainer.feed.batch_size,):
             raise ValueError(f"carried {name} is not of {trainer.feed.batch_size} rows")
+    _check_random(trainer.random(), checkpoint.tensors.get("random", {}))
     _check_optimizer(trainer.optimizer, checkpoint.tensors.get("optimizer", {}), state.optimizer)
+
+
+def _check_random(own: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
+    """Refuse streams of random numbers that are none, or not all of them.
+
+    What a device or a rate of dropout has left that is here no more is one.
+    """
+    for name in sorted(saved.keys() | {"cpu"}):
+        if name not in saved:
+            raise ValueError(f"the random stream {name} is missing")
+        if name not in STREAMS:
+            raise ValueError(f"random holds {name[:200]!r}, which is none of {', '.join(STREAMS)}")
+        if name in own and not _alike(saved[name], own[name]):
+            fact = f"{_shape(saved[name])}, not {_shape(own[name])}"
+            raise ValueError(f"the random stream {name} is {fact}")
 
 
 def _check_optimizer(
