@@ -68,7 +68,8 @@ def reported(
         fact = f"{path} does not end as a page does"
         raise InputError.of("RC080", fact, allowed="a name that ends with .html, .htm")
     trusted = arguments.flag("trust", trust)
-    listed = [runs] if isinstance(runs, str | PathLike) else list(runs)
+    alone = isinstance(runs, str | PathLike) or not isinstance(runs, Iterable)
+    listed: list[Any] = [runs] if alone else list(runs)  # type: ignore[arg-type]
     if any(_compared(each) for each in listed):
         return _written(path, _comparison(listed))
     views = {view.path.resolve(): view for view in (view_of(each, trusted) for each in listed)}

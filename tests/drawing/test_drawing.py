@@ -222,6 +222,8 @@ def test_a_map_is_a_table_of_its_rows() -> None:
     assert [c.heading for c in plot.columns()] == ["from", "to x (sequences)", "to y (sequences)"]
     assert plot.columns()[0].values == ["u", "v"]
     assert "v,3,\r\n" in Picture("m", "m", [plot]).csv()
+    twice = Plot("", Axis("symbol", names=["l", "l"]), Axis("unit"), [shown])
+    assert [c.name for c in twice.columns()] == ["unit", "symbol 0 l", "symbol 1 l"]
 
 
 @pytest.mark.parametrize("where", ["title", "caption", "panel", "axis", "name", "cell", "piece"])

@@ -158,6 +158,8 @@ def test_what_cannot_be_reported_is_refused(tmp_path: Path) -> None:
         recurra.report(tmp_path / "1" / "checkpoints", tmp_path / "r.html")
     with pytest.raises(InputError, match="no run is named"):
         recurra.report([], tmp_path / "r.html")
+    with pytest.raises(InputError, match="run"):
+        recurra.report(5, tmp_path / "r.html")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="does not end as a page does"):
         recurra.report(folder, folder / "task.toml")
     with pytest.raises(RunError, match="cannot be written"):

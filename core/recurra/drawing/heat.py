@@ -28,6 +28,9 @@ def columns(shown: HeatMap, x: Axis, y: Axis) -> list[Column]:
     cells = shown.cells()
     rows = y.names if y.names is not None else [*range(len(cells))]
     names = x.names if x.names is not None else [*range(cells.shape[1])]
+    if len(set(names)) < len(names):
+        # A symbol that comes several times names no column.
+        names = [f"{n} {name}" for n, name in enumerate(names)]
     made = [Column(y.label or "row", list(rows))]
     for n, name in enumerate(names):
         made.append(Column(f"{x.label} {name}".strip(), cells[:, n].tolist(), shown.unit))
