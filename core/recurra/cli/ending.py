@@ -62,19 +62,14 @@ def unless_ending(number: int, frame: FrameType | None) -> None:
         end(number, frame)
 
 
-def leaving(code: int | None) -> None:
+def leaving() -> None:
     """Keep the exit code that is that of a fault, whatever asks for an end while Python ends.
 
-    Without one there is a traceback yet to be shown.
+    Python takes its own handlers away before it is at its end, and leaves what is ignored so.
     """
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        if code is not None:
-            os._exit(code)
-
     if ending():
         for number in REQUESTS:
-            signal.signal(number, leave)
+            signal.signal(number, signal.SIG_IGN)
 
 
 def report(error: RecurraError, as_json: bool) -> int:

@@ -381,7 +381,6 @@ def bench(
 def main() -> None:
     """Run the command line: errors go to stderr, and the exit code says whose they are."""
     with guarded():
-        code = None
         try:
             with handled(at_once):
                 if not leads():
@@ -389,7 +388,7 @@ def main() -> None:
                     sys.stdout = io.StringIO()
                 code = _ended("--json" in sys.argv)
         finally:
-            leaving(code)
+            leaving()
         sys.exit(code)
 
 
