@@ -169,8 +169,8 @@ class Blockwise(Foretelling):
         kernel = self._loops("ids")
         if kernel is not None and self.output is not None:
             block = self._block(kernel, 1, sampling, None)
-            ids: NDArray[np.int64] = block.ids[0]
-            return ids
+            drawn: NDArray[np.int64] = block.ids[0]
+            return drawn
 
         output = self._sound("drawn")
         self._part()
