@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -41,6 +42,10 @@ FIRST = {
 
 DEAR = {"README", "comparing", "generating", "reports", "reproducibility", "sweeping", "targets"}
 """Pages whose commands take many seconds: they are run under `-m slow`."""
+
+
+NEEDS = {"trackers": ["tensorboard", "mlflow"], "sweeping": ["optuna"]}
+"""What is to be installed for the commands of a page, where that is an extra."""
 
 
 def lines(text: str) -> list[str]:
@@ -91,6 +96,9 @@ def shortened(arguments: list[str]) -> list[str]:
 @pytest.mark.parametrize("name", RUN)
 def test_the_commands_of_a_page_work(name: str, here: Path) -> None:
     """In the order of the page, each ends well."""
+    for needed in NEEDS.get(name, []):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"there is no {needed} here")
     for file in MADE.get(name, []):
         write(file)
     Path("new.csv").write_text("name\nalpha with psili\nkweot\n", encoding="utf-8")
