@@ -172,7 +172,7 @@ def test_help_gives_whole_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_shell_completes_commands() -> None:
     """What the installed completion asks for is answered."""
-    asked = {"_RECURRA_COMPLETE": "complete_bash", "COMP_WORDS": "recurra pl", "COMP_CWORD": "1"}
+    asked = {"_RECURRA_COMPLETE": "complete_bash", "COMP_WORDS": "recurra plu", "COMP_CWORD": "1"}
     line = [
         sys.executable,
         "-c",
