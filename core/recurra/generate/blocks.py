@@ -169,8 +169,7 @@ class Blockwise(Foretelling):
         kernel = self._loops("ids")
         if kernel is not None and self.output is not None:
             block = self._block(kernel, 1, sampling, None)
-            drawn: NDArray[np.int64] = block.ids[0]
-            return drawn
+            return np.asarray(block.ids[0], np.int64)
 
         output = self._sound("drawn")
         self._part()
