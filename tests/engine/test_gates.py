@@ -110,7 +110,7 @@ def test_the_gates_of_a_gru_are_those_of_its_equations() -> None:
 def test_to_be_watched_changes_nothing(name: str) -> None:
     """Outputs and states are those of the loop over `step`, and the cell is as it was."""
     cell = made(name, 3, **({"heads": 5} if name in ("slstm", "mlstm", "gated_delta") else {}))
-    x = inputs(3)
+    x = inputs(3)[:, :4]
     before = set(vars(cell)), cell.path
     with torch.no_grad():
         state = cell.initial_state(1, device=x.device, dtype=x.dtype)
@@ -121,7 +121,7 @@ def test_to_be_watched_changes_nothing(name: str) -> None:
         assert close(values[-1], own[0]) and field in type(last)._fields
     for gate, values in watch.gates().items():
         low, high = watch.bounds[gate]
-        assert len(values) == STEPS and (values >= low).all() and (values <= high).all()
+        assert len(values) == 4 and (values >= low).all() and (values <= high).all()
 
 
 # the names that authors give

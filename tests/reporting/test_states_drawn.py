@@ -5,6 +5,7 @@ says again.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,23 +40,16 @@ WAVE = [round(float(np.sin(n / 3)), 4) for n in range(90)]
 WORDS = [f"{'ab' * (n % 5)}{'a' * (n % 3)}b" for n in range(36)]
 
 
-@pytest.fixture(scope="module")
-def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, View]:
-    """A run of each kind, trained for a moment, as it is looked at."""
-    home = tmp_path_factory.mktemp("inside")
-    both = {
-        "sequence.length": 11,
-        "cell.bidirectional": True,
-        "cell.kind": "lstm",
-        "cell.num_layers": 2,
-    }
-    tasks: dict[str, tuple[str, dict[str, Any]]] = {
+def _tasks() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return a task of each kind: symbols and numbers that go on, classes read both ways, tags, and
+    answers that follow.
+    """
+    both = {"sequence.length": 11, "cell.bidirectional": True, "cell.kind": "lstm"}
+    classes = ["xy"[len(word) % 2] for word in WORDS]
+    return {
         "prose": (about(PROSE, "inline", texts=WORDS).replace('"the "', '"ab"'), {}),
         "series": (about(SERIES, "inline", values=WAVE), {"cell.kind": "rnn"}),
-        "words": (
-            about(LABELS, "inline", texts=WORDS, labels=["xy"[len(w) % 2] for w in WORDS]),
-            both,
-        ),
+        "words": (about(LABELS, "inline", texts=WORDS, labels=classes), {**both, **LAYERED}),
         "tags": (TAGS, {}),
         "stack": (
             about(PROSE, "inline", texts=WORDS).replace('"the "', '"ab"'),
@@ -63,13 +57,33 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, View]:
         ),
         "answers": (about(ANSWERS, "inline", texts=WORDS, answers=[w[::-1] for w in WORDS]), {}),
     }
-    seen = {}
-    for name, (text, changes) in tasks.items():
+
+
+LAYERED = {"cell.num_layers": 2}
+OFTEN = ["prose", "words"]
+RARELY = [pytest.param(name, marks=pytest.mark.slow) for name in ("series", "tags", "answers")]
+KINDS = [*OFTEN, *RARELY]
+
+
+class Views(dict[str, View]):
+    """What is looked at, by name: a run is trained for a moment when it is first asked for."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def __missing__(self, name: str) -> View:
+        text, changes = _tasks()[name]
         more = {"training.optimizer": {"kind": "adam", "lr": 0.05}, "training.steps": 8}
         quick = {"device.path": "eager", **more, **changes}
-        run = recurra.run(write(home / name, text), quick, runs=home / name / "runs")
-        seen[name] = view_of(run.path, lambda path=run.path: recurra.load(path))
-    return seen
+        folder = self.home / name
+        run = recurra.run(write(folder, text), quick, runs=folder / "runs")
+        self[name] = view_of(run.path, lambda: recurra.load(run.path))
+        return self[name]
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory: pytest.TempPathFactory) -> Views:
+    return Views(tmp_path_factory.mktemp("inside"))
 
 
 def plots(picture: Picture) -> list[Plot]:
@@ -87,8 +101,8 @@ def maps(picture: Picture) -> dict[str, np.ndarray[Any, Any]]:
 
 
 @pytest.mark.parametrize("kind", DRAWN)
-@pytest.mark.parametrize("name", ["prose", "series", "words", "tags", "answers"])
-def test_each_is_drawn_or_says_why_not(name: str, kind: str, views: dict[str, View]) -> None:
+@pytest.mark.parametrize("name", KINDS)
+def test_each_is_drawn_or_says_why_not(name: str, kind: str, views: Views) -> None:
     """A picture is whole markup with titles, axes and data, and leaves the run as it was."""
     view = views[name]
     weights = {key: value.clone() for key, value in view.run.network.state_dict().items()}
@@ -107,8 +121,8 @@ def test_each_is_drawn_or_says_why_not(name: str, kind: str, views: dict[str, Vi
     assert torch.get_num_threads() == threads and "step" not in vars(view.run.network.cells[0])
 
 
-@pytest.mark.parametrize("name", ["words", "answers", "tags"])
-def test_maps_show_what_a_trace_says(name: str, views: dict[str, View]) -> None:
+@pytest.mark.parametrize("name", [*OFTEN[1:], *RARELY[1:]])
+def test_maps_show_what_a_trace_says(name: str, views: Views) -> None:
     """The rows of the maps are units of `run.trace` of the same sequence, by their names."""
     view = views[name]
     run: Run = view.run
@@ -132,7 +146,7 @@ def test_maps_show_what_a_trace_says(name: str, views: dict[str, View]) -> None:
         assert np.allclose(values[:, :count], expected[units], atol=1e-5)
 
 
-def test_saturation_is_counted_over_stretches(views: dict[str, View]) -> None:
+def test_saturation_is_counted_over_stretches(views: Views) -> None:
     """Each point is a unit: the shares of steps above nine tenths, and below one."""
     view = views["prose"]
     network = view.run.network
@@ -151,7 +165,7 @@ def test_saturation_is_counted_over_stretches(views: dict[str, View]) -> None:
         assert np.allclose(points.y, (way < 0.1).mean(axis=0))
 
 
-def test_layers_of_different_cells_have_gates_of_their_own(views: dict[str, View]) -> None:
+def test_layers_of_different_cells_have_gates_of_their_own(views: Views) -> None:
     """Of a stack each gate has the points of those layers that have it, and a row for each."""
     view = views["stack"]
     layers = view.run.trace("ab" * 4).layers
@@ -162,10 +176,9 @@ def test_layers_of_different_cells_have_gates_of_their_own(views: dict[str, View
     assert view.row["cell"] == ", ".join(STACK)
 
 
-def test_the_memory_is_that_of_the_drawn_gradients(views: dict[str, View]) -> None:
+def test_the_memory_is_that_of_the_drawn_gradients(views: Views) -> None:
     """The table tells from how many steps the shares of the sum of the curve come."""
-    view = views["series"]
-    picture = lags.picture(view)
+    picture = lags.picture(views["prose"])
     (table,) = (panel for panel in picture.panels if isinstance(panel, Table))
     at, norms = (np.array(column.values, float) for column in plots(picture)[0].columns()[:2])
     back = np.nancumsum(norms[at >= 0])
@@ -174,36 +187,42 @@ def test_the_memory_is_that_of_the_drawn_gradients(views: dict[str, View]) -> No
         assert told == 1 or back[int(told) - 2] < share * back[-1] * (1 + 1e-4)
 
 
-def test_losses_by_length_are_those_of_the_figures(views: dict[str, View]) -> None:
-    """Where all of a split is read, their mean is what the evaluation says; so is what is right."""
-    figures = views["tags"].run.evaluate("test")["metrics"]
-    table = lengths.picture(views["tags"]).panels[-1]
-    total = sum(row[1] * row[2] for row in table.rows) / sum(row[1] for row in table.rows)
-    assert total == pytest.approx(figures["loss"], rel=1e-4)
-    for name, key in (("words", "accuracy"), ("answers", "exact_match")):
-        figures = views[name].run.evaluate("test")["metrics"]
-        table = lengths.picture(views[name]).panels[-1]
-        right = sum(row[1] * row[2] for row in table.rows) / sum(row[1] for row in table.rows)
-        assert right == pytest.approx(figures[key], abs=1e-6)
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("words", "accuracy"),
+        pytest.param("answers", "exact_match", marks=pytest.mark.slow),
+        pytest.param("tags", "loss", marks=pytest.mark.slow),
+    ],
+)
+def test_figures_by_length_are_those_of_the_run(name: str, key: str, views: Views) -> None:
+    """Where all of a split is read, their mean is what the evaluation says."""
+    figure = views[name].run.evaluate("test")["metrics"][key]
+    table = lengths.picture(views[name]).panels[-1]
+    mean = sum(row[1] * row[2] for row in table.rows) / sum(row[1] for row in table.rows)
+    assert mean == pytest.approx(figure, rel=1e-4, abs=1e-6)
 
 
-def test_by_itself_and_corrected_begin_alike(views: dict[str, View]) -> None:
-    """At the first step nothing was said before; whole answers by itself are those of figures."""
-    for name in ("prose", "series", "answers"):
-        (plot,) = plots(free.picture(views[name]))
-        rows = {column.name: column.values for column in plot.columns()}
-        assert rows["by itself"][0] == pytest.approx(rows["corrected by what came"][0], rel=1e-4)
+@pytest.mark.parametrize("name", ["prose", *RARELY[::2]])
+def test_by_itself_and_corrected_begin_alike(name: str, views: Views) -> None:
+    """At the first step nothing was said before."""
+    (plot,) = plots(free.picture(views[name]))
+    rows = {column.name: column.values for column in plot.columns()}
+    assert rows["by itself"][0] == pytest.approx(rows["corrected by what came"][0], rel=1e-4)
 
+
+@pytest.mark.slow
+def test_whole_answers_by_itself_are_those_of_the_figures(views: Views) -> None:
+    """Where every symbol is right, and the mark of the end, the answer matches."""
     view = views["answers"]
-    split = view.data().splits["test"].scored()
-    fared = free._answers(view, split)
+    fared = free._answers(view, view.data().splits["test"].scored())
     known = np.isfinite(fared.free)
     whole = (np.where(known, fared.free, 1) == 1).all(axis=1).mean()
     assert whole == pytest.approx(view.run.evaluate("test")["metrics"]["exact_match"], abs=1e-6)
 
 
 def test_a_run_whose_data_is_gone_is_drawn_as_far_as_can_be(
-    views: dict[str, View], monkeypatch: pytest.MonkeyPatch
+    views: Views, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """States are those of what it has generated; what needs the data says that it is gone."""
 

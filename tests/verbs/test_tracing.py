@@ -119,6 +119,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return recurra.run(write(home, ANSWERS), {"training.steps": 4}, runs=home / "runs")
 
 
+@pytest.mark.slow
 def test_an_answer_is_read_on(answers: Run) -> None:
     """Behind the sequence stand the mark and what the network answers, as it has read them."""
     text = answers.split("train")[0].values

@@ -97,6 +97,11 @@ class Squashed:
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes what torch squashes; where it is `called` too, if that is asked for."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: nothing is compiled here, and asked to see to that torch loads a second."""
+        return False
+
     def __init__(self, called: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.called = called
