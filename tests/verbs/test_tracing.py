@@ -65,6 +65,7 @@ def test_a_window_of_a_trace_is_that_of_the_whole(name: str, made: Made) -> None
         for own, others in pairs:
             assert own.shape[0] == 3 and np.allclose(own, others[2:5], atol=1e-5)
     assert part.begin == 2 and len(part) == 3
+    assert "3 steps from 2 on" in repr(part) and "h [3, " in repr(part.layers[0])
 
 
 def test_gradients_of_a_run_are_those_of_its_own_path(made: Made) -> None:
@@ -152,5 +153,9 @@ def test_what_cannot_be_traced_is_refused(made: Made, monkeypatch: pytest.Monkey
     with refusal("give begin, and steps of at most"):
         run.trace("the cat sat on the mat")
     assert len(run.trace("the cat sat on the mat", begin=3, steps=2)) == 2
+    monkeypatch.setattr(tracing, "MOST", 10**9)
+    monkeypatch.setattr(tracing, "STEPS", 8)
+    with refusal("9 are too many", "at most 8"):
+        run.trace("the cat s")
     with refusal("both ways"):
         made["both"].trace("ab" * 30, steps=2)

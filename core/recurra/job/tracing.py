@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 MOST = 1 << 27
 """Numbers that a trace may hold, about: half a gigabyte of float32."""
+STEPS = 1 << 15
+"""Steps that it may have: each takes about a millisecond."""
 LAGS = 4096
 """Steps back that a gradient may be taken over."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TracedLayer:
     """A layer while T steps are read; a cell that reads from right to left is called `back.`.
 
@@ -45,7 +47,12 @@ class TracedLayer:
     gates: Arrays
     bounds: dict[str, tuple[float, float]]
     gradients: NDArray[np.float64]
-    lags: NDArray[np.int64] = field(repr=False)
+    lags: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        shapes = {**self.states, **self.gates}
+        told = ", ".join(f"{name} {list(values.shape)}" for name, values in shapes.items())
+        return f"<TracedLayer: output {list(self.output.shape)}, {told}>"
 
     @property
     def gradient(self) -> NDArray[np.float64]:
@@ -72,7 +79,7 @@ class TracedLayer:
         return saturation(self.gates[gate], self.bounds[gate], arguments.share("edge", edge))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace:
     """What goes on inside of a network while it reads a sequence, from the step `begin` on.
 
@@ -91,6 +98,9 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.elements)
+
+    def __repr__(self) -> str:
+        return f"<Trace: {len(self):,} steps from {self.begin:,} on, {len(self.layers)} layers>"
 
 
 def trace_of(run: Run, sequence: Any, begin: Any, steps: Any, lags: Any) -> Trace:
@@ -161,15 +171,18 @@ def _answered(run: Run, predictor: Predictor, read: Read) -> Read:
 
 
 def _check_held(width: int, steps: int, whole: bool) -> None:
-    """Refuse a trace that would not fit into memory. Raises `InputError` (RC080)."""
-    if width * steps <= MOST:
+    """Refuse a trace that would not fit into memory, or take minutes. Raises `InputError` (RC080).
+
+    So many numbers of each step are held.
+    """
+    most = max(1, min(STEPS, MOST // width))
+    if steps <= most:
         return
-    most = max(1, MOST // width)
-    fact = f"a trace of {steps:,} steps would hold {width * steps:,} numbers"
+    fact = f"a trace takes its steps one by one and holds all of them, and {steps:,} are too many"
     cure = f"give begin, and steps of at most {most:,}"
     if whole:
         cure = f"give a sequence of at most {most:,} steps: this network reads all of it both ways"
-    raise InputError.of("RC080", fact, key="steps", allowed=f"at most {MOST:,}", cure=cure)
+    raise InputError.of("RC080", fact, key="steps", allowed=f"at most {most:,}", cure=cure)
 
 
 def _elements(run: Run, values: NDArray[Any]) -> list[str] | NDArray[Any]:

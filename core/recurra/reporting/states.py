@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.drawing import Axis, HeatMap, Line, Panel, Picture, Piece, Plot, Points, Table, Tagged
+from recurra.drawing import (
+    Axis,
+    HeatMap,
+    Line,
+    Panel,
+    Picture,
+    Piece,
+    Plot,
+    Points,
+    Table,
+    Tagged,
+)
 from recurra.model.tracing import Inside, saturation
 from recurra.reporting.stretches import Stretch, part_of, stretches
 from recurra.reporting.view import Left, View
