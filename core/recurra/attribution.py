@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -62,12 +63,27 @@ def _culprit(resolved: Resolved, error: BaseException) -> str | None:
         # A generator turns it into a RuntimeError, whose traceback lacks where it arose.
         frames += traceback.extract_tb(error.__cause__.__traceback__)
 
+    found: list[tuple[int, str]] = []
     for part in resolved.used:
         entry = part.entry
         module = getattr(entry.target, "__module__", "")
         file = getattr(sys.modules.get(module), "__file__", None)
-        lines = [frame.lineno for frame in frames if frame.filename == file]
-        if lines:
-            owner = f"{entry.plugin.distribution} {entry.plugin.version}"
-            return f"{entry.component.kind} {entry.qualified} ({owner}, {file}:{lines[-1]})"
-    return None
+        own = [(place, frame) for place, frame in enumerate(frames) if frame.filename == file]
+        if not own:
+            continue
+        # Of several components of a file it is the one whose class was in it last.
+        lines = _lines(entry.target)
+        inside = [place for place, frame in own if frame.lineno in lines]
+        owner = f"{entry.plugin.distribution} {entry.plugin.version}"
+        what = f"{entry.component.kind} {entry.qualified}"
+        said = f"{what} ({owner}, {file}:{own[-1][1].lineno})"
+        found.append((max(inside, default=-1), said))
+    return max(found, key=lambda each: each[0])[1] if found else None
+
+
+def _lines(target: object) -> range:
+    """Return the lines of a class in its file, as far as they are known."""
+    with suppress(OSError, TypeError):
+        text, first = inspect.getsourcelines(target)  # type: ignore[arg-type]
+        return range(first, first + len(text))
+    return range(0)

@@ -19,6 +19,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from recurra.errors import InputError, Interrupted, Problem, RecurraError, RunError
+from recurra.meeting import met
 from recurra.peers import FAILED, LEFT, Peers, end_now, ended_by, of_talk, soon
 
 if TYPE_CHECKING:
@@ -362,7 +363,7 @@ def _known(error: BaseException) -> BaseException:
         fact = f"process {_present.rank} of {_present.size} was asked to end, and so all end"
         error = Interrupted.because(error, fact, "")
     if isinstance(error, RecurraError):
-        error = advised(error)
+        error = advised(_in_one(error))
         _peers.say(FAILED, error)
         lost = any(problem.code == "RC064" for problem in error.problems)
         same = "lost" if lost else "asked" if isinstance(error, Interrupted) else str(error)
@@ -467,9 +468,8 @@ def _join() -> World:
             with_cuda = torch.cuda.is_available() and distributed.is_nccl_available()
             kinds = "cpu:gloo,cuda:nccl" if with_cuda else "gloo"
             store, rank, size = next(iter(rendezvous("env://")))
-            # The store outlives a restart, with all that was said before it.
-            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-            _store = PrefixStore(f"recurra/{attempt}/{size}", store)
+            name = met(store, rank, size, store.timeout.total_seconds())
+            _store = PrefixStore(f"recurra/{name}", store)
             distributed.init_process_group(kinds, store=_store, rank=rank, world_size=size)
             atexit.register(_leave)
             _peers = Peers(_store, rank, size, _gone)
@@ -485,6 +485,9 @@ def _leave() -> None:
 
     if distributed.is_initialized():
         distributed.destroy_process_group()
+    if ending() and threading.current_thread() is threading.main_thread():
+        # Its exit code is that of the fault, also where torchrun asks for an end while Python ends.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _number(name: str, default: int) -> int:

@@ -80,6 +80,7 @@ def _show(found: Inspected) -> None:
         out(f"  {key}: {_worded(value)}")
     if found.environment:
         keys = ("recurra", "python", "torch", "numpy", "platform", "device", "threads", "paths")
+        keys += ("processes", "processes_since")
         told = [
             f"{key} {_worded(found.environment[key])}" for key in keys if key in found.environment
         ]
@@ -135,4 +136,6 @@ def _shape(tensor: Tensor) -> str:
 def _worded(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value))
+    if isinstance(value, dict):
+        return " ".join(f"{key}:{each}" for key, each in value.items())
     return f"{value:,}" if type(value) is int else str(value)

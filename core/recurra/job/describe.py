@@ -10,6 +10,7 @@ from recurra.job.paths import Execution
 from recurra.model.network import Network
 from recurra.randomness import SCHEME
 from recurra.resolved import Resolved
+from recurra.runs import files
 from recurra.runs.folder import RunFolder, environment
 from recurra.runs.records import ORIGIN
 
@@ -46,6 +47,24 @@ def describe(
     if origin is not None:
         folder.write(ORIGIN, origin)
     folder.records.seal()
+
+
+def gone_on(folder: RunFolder, step: int, processes: int) -> list[str]:
+    """Write that so many processes train a run from a step on, if they were others before.
+
+    Returns that in lines. Raises `RunError` (RC052, RC053).
+    """
+    known = folder.records.environment()
+    since = {at: count for at, count in known.processes_since.items() if int(at) < step}
+    before = since[max(since, key=int)] if since else known.processes
+    if processes != before:
+        since[str(step)] = processes
+    if since != known.processes_since:
+        told = files.read_json(folder.path / "environment.json") | {"processes_since": since}
+        folder.records.amend("environment.json", files.json_text(told))
+    if processes == before:
+        return []
+    return [f"from step {step} on: {processes} process{'es' * (processes > 1)}, before {before}"]
 
 
 def plugins(resolved: Resolved) -> list[dict[str, str]]:

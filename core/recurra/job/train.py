@@ -22,6 +22,7 @@ from recurra.job.build import build_trainer
 from recurra.job.changes import Changes
 from recurra.job.covariates import short_ahead
 from recurra.job.data import Data
+from recurra.job.describe import gone_on
 from recurra.job.figures import Figures, Generated
 from recurra.job.reopen import fill
 from recurra.job.results import broken_bands, figures
@@ -300,6 +301,8 @@ def _take_up(trainer: Trainer, changes: Changes) -> list[str]:
         lines = changes.record(checkpoint.step)
         read = state.State.model_validate(checkpoint.state)
         folder.rewind(checkpoint.step, read.sampled, read.written)
+        if checkpoint.step < trainer.progress.total:
+            lines += gone_on(folder, checkpoint.step, here.size)
         return lines, lost
 
     lines, lost = here.alone(rewound)

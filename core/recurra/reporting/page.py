@@ -32,8 +32,8 @@ LONGEST_TASK = 30_000
 ALWAYS = ("figures", "curves", "together")
 """Pictures that are never left out to keep a page small."""
 NOTED = (
-    "recurra", "python", "torch", "numpy", "device", "gpu", "threads", "processes", "platform",
-    "processor", "cpu", "paths", "step_paths",
+    "recurra", "python", "torch", "numpy", "device", "gpu", "threads", "processes",
+    "processes_since", "platform", "processor", "cpu", "paths", "step_paths",
 )  # fmt: skip
 """What is told of environment.json, first to last."""
 
@@ -344,6 +344,8 @@ def _made_with(view: View) -> Iterator[tuple[str, str]]:
 
 
 def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        value = [f"{key}: {each}" for key, each in value.items()]
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -72,6 +72,8 @@ class Environment(Model):
     device: str = ""
     threads: Annotated[int, Field(ge=1, le=1 << 16)] = 1
     processes: Annotated[int, Field(ge=1, le=1 << 16)] = 1
+    processes_since: dict[str, Annotated[int, Field(ge=1, le=1 << 16)]] = {}
+    """From which step on others have trained it, and how many."""
     format: int = 1
     randomness: Literal[1, 2] = 1
 

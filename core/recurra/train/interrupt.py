@@ -5,6 +5,7 @@ A second one ends at once.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -66,15 +67,23 @@ def handled(handler: Any) -> Iterator[None]:
 def listening() -> Iterator[Request]:
     """Give what tells whether an end was asked for; outside the main thread it never is.
 
-    Of several processes each may hear of it twice, from the terminal and from their launcher, which
-    itself ends what does not end.
+    Of several processes each may hear of it twice, from the terminal, or whoever manages the
+    machine, and from their launcher. Where no terminal reaches them, as their launcher keeps it,
+    that asks twice if it was told twice with Ctrl-C.
     """
-    request, alone = Request(), world().size == 1
+    request, alone, apart = Request(), world().size == 1, _leads_session()
 
     def note(number: int, frame: FrameType | None) -> None:
         if request() and alone:
             end(number, frame)
+        if request.number == signal.SIGINT and apart:
+            end(request.number, frame)
         request.number = number
 
     with handled(note):
         yield request
+
+
+def _leads_session() -> bool:
+    """Tell whether this process is the first of a session, which no terminal can be asked in."""
+    return hasattr(os, "getsid") and os.getsid(0) == os.getpid()
