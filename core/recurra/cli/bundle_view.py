@@ -79,8 +79,8 @@ def _show(found: Inspected) -> None:
     for key, value in found.about.items():
         out(f"  {key}: {_worded(value)}")
     if found.environment:
-        keys = ("recurra", "python", "torch", "numpy", "platform", "device", "threads", "paths")
-        keys += ("processes", "processes_since")
+        keys = ["recurra", "python", "torch", "numpy", "platform", "device", "threads", "paths"]
+        keys += ["processes", "processes_since"]
         told = [
             f"{key} {_worded(found.environment[key])}" for key in keys if key in found.environment
         ]
