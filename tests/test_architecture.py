@@ -30,6 +30,7 @@ ROOMS = [
     "randomness",
     "system",
     "cache",
+    "meeting",
     "peers",
     "world",
     "drawing",
