@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from typing import TYPE_CHECKING, Any
 
 from recurra import Element, InputError
@@ -125,10 +126,22 @@ class Faults:
         return cure
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 30
+_SHORT.maxstring = _SHORT.maxlong = 60
+
+
 def shortened(cell: Any) -> str:
-    """Return a cell as it is shown: no more than 60 characters of it."""
-    unseen = isinstance(cell, str) and not cell.isprintable()
-    text = ascii(cell) if unseen else repr(cell)
+    """Return a cell as it is shown: no more than 60 characters of it.
+
+    No more than that is made of one that is large.
+    """
+    if type(cell) is str:
+        text = repr(cell[:61]) if cell.isprintable() else ascii(cell[:61])
+    elif isinstance(cell, list | tuple | dict):
+        text = _SHORT.repr(cell)
+    else:
+        text = repr(cell)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from sheets import Sheet, csv_of, gathered, jsonl_of
 
 from recurra import InputError
 from recurra_sources import files, numbers
+from recurra_sources.faults import shortened
 from recurra_sources.tables import CsvOptions
 
 
@@ -346,3 +348,16 @@ def test_a_key_may_lack_in_some_lines_but_not_in_all(tmp_path):
         gathered(jsonl_of(tmp_path, lines[0], columns=["Text"], missing="drop"))
     with pytest.raises(InputError, match="line 2, has no column 'text'"):
         gathered(jsonl_of(tmp_path, *lines, columns=["text"]))
+
+
+@pytest.mark.parametrize("made", [list, tuple, lambda row: {"a": list(row)}, lambda row: [[*row]]])
+def test_of_a_large_cell_no_more_is_made_than_is_shown(made):
+    """A list of a million numbers is shown in 60 characters, of which no million is written."""
+    small, large = made(range(3)), made(range(1_000_000))
+    assert shortened(small) == repr(small)
+    tracemalloc.start()
+    try:
+        assert len(shortened(large)) == 60
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
