@@ -181,7 +181,7 @@ BROKEN = {
     "is newer": (
         hook('offer("x", api="2.0")'),
         "incompatible",
-        "x was written for plugin API 2.0; this recurra has 1.1",
+        "x was written for plugin API 2.0; this recurra has 1.2",
     ),
     "counts its versions in numbers": (hook('offer("x", api=2)'), "incompatible", "plugin API 2;"),
 }

@@ -265,4 +265,4 @@ def test_every_plugin_file_of_the_pages_is_tried() -> None:
     names = [m[1] for body in blocks("python") if (m := re.match(r"# (\w+)\.py\n", body))]
     assert sorted(names) == sorted([*EXAMPLES, "unit", "leaky", "forms"])
     tasks = [m[1] for body in blocks("toml") if (m := re.match(r"# (\w+)\.toml\n", body))]
-    assert sorted(tasks) == sorted([*EXAMPLES, "leaky", "wave"])
+    assert sorted(tasks) == sorted([*EXAMPLES, "leaky", "wave", "digits_space"])

@@ -88,7 +88,7 @@ def test_a_newer_minor_version_is_a_note(sound: Site) -> None:
     assert report.faults == []
     (note,) = [note for note in about("newer 1.0", report.notes) if "certificate" not in note.fact]
     assert (
-        "plugin API 1.7, and this recurra has 1.1" in note.fact and "upgrade recurra" in note.cure
+        "plugin API 1.7, and this recurra has 1.2" in note.fact and "upgrade recurra" in note.cure
     )
 
 

@@ -51,7 +51,8 @@ def component_tables() -> Iterator[tuple[str, Key, dict[str, Any], dict[str, Any
     for entry in discover().entries:
         kind, own = entry.component.kind, {"kind": entry.qualified}
         schema = entry.options.model_json_schema()
-        yield f"{kind} {entry.component.name}", (kind,), schema, own
+        key: Key = ("track", 0) if kind == "tracker" else (kind,)
+        yield f"{kind} {entry.component.name}", key, schema, own
         if kind == "cell":
             yield f"layer {entry.component.name}", ("cell", "stack", 0), schema, own
 
@@ -69,6 +70,8 @@ def holding(key: Key, table: dict[str, Any]) -> str:
     data = tomllib.loads(HELLO)
     if key[:1] == ("cell",):
         data["cell"] = {"stack": [table]} if "stack" in key else table
+    elif key[:1] == ("track",):
+        data["track"] = [table]
     elif key and key[0] in COMPONENT_TABLES:
         data[str(key[0])] = table
     elif not key:

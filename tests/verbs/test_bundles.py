@@ -277,7 +277,7 @@ def test_data_comes_along_or_is_known_again(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"RC044") as refused:
         recurra.reproduce(without, moved, runs=tmp_path / "new")
     assert "ham/0.txt" in str(refused.value)
-    with pytest.raises(InputError, match=r"training.steps cannot change(.|\n)*RC080"):
+    with pytest.raises(InputError, match=r"training.steps: where a run is reproduced(.|\n)*RC080"):
         recurra.reproduce(without, {"training.steps": 4}, runs=tmp_path / "new")
     with pytest.raises(InputError, match="RC040"):
         recurra.bundle(run, tmp_path / "x.zip", with_data=True)

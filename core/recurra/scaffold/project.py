@@ -30,7 +30,7 @@ It is a step, what happens between gates, or the coefficients of a linear recurr
 TAKEN = {
     *recurra.__all__,
     *("Any", "ClassVar", "Counter", "Iterable", "Iterator", "Kappa", "Literal"),
-    *("Mapping", "NamedTuple", "Sequence", "Tensor"),
+    *("Mapping", "NamedTuple", "Path", "Sequence", "Tensor"),
 }
 """Names that the class of a component cannot have.
 

@@ -65,7 +65,7 @@ v2 [3, 9] is shared 1
 v3 [B, 3] is state 0
 v27 [B, 3] is gradient that comes of output 0
 ...
-v36 [B, 3] = tanh_backward(v34, v23)
+v38 [B, 3] = tanh_backward(v34, v22)
 ...
 gradient of v2 is v55
 gradient of v3 is v58
