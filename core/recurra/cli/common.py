@@ -31,6 +31,17 @@ Trust = Annotated[
     typer.Option("--trust", help="Run local plugin files that were edited since as they are now."),
 ]
 
+TrustEdited = Annotated[
+    bool, typer.Option("--trust", help="Go on with local plugin files that were edited since.")
+]
+
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="Trials beside each other; as many as cores.")
+]
+On = Annotated[
+    str, typer.Option("--on", help="Make trials here, or on a Ray cluster.", metavar="here|ray")
+]
+
 Track = Annotated[
     list[str] | None,
     typer.Option(

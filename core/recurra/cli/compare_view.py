@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recurra.cli.common import Json, Override, counted, print_json
+from recurra.cli.common import Jobs, Json, On, Override, TrustEdited, counted, print_json
 
 if TYPE_CHECKING:
     from recurra.comparing.comparison import Comparison, Row, Versus
@@ -47,19 +47,12 @@ def compare(
     metric: Annotated[
         str | None, typer.Option(help="Judge by this figure, not by that of the verdict.")
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Trials beside each other; as many as cores.")
-    ] = None,
-    on: Annotated[
-        str,
-        typer.Option(help="Make trials here, or on a Ray cluster.", metavar="here|ray"),
-    ] = "here",
+    jobs: Jobs = None,
+    on: On = "here",
     compares: Annotated[
         Path, typer.Option(help="Where the folders of comparisons are made.")
     ] = Path("compares"),
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Go on with local plugin files that were edited since.")
-    ] = False,
+    trust: TrustEdited = False,
     report: Annotated[
         bool, typer.Option("--report", help="Draw it: report.html in its folder.")
     ] = False,

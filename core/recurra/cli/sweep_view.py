@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recurra.cli.common import Json, Override, print_json
+from recurra.cli.common import Jobs, Json, On, Override, TrustEdited, print_json
 
 if TYPE_CHECKING:
     from recurra.sweeping.results import Row, Sweep
@@ -23,13 +23,8 @@ def sweep(
     space: Annotated[
         Path | None, typer.Argument(help="The keys to vary, and how.", metavar="SPACE.toml")
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Trials beside each other; as many as cores.")
-    ] = None,
-    on: Annotated[
-        str,
-        typer.Option(help="Make trials here, or on a Ray cluster.", metavar="here|ray"),
-    ] = "here",
+    jobs: Jobs = None,
+    on: On = "here",
     sweeps: Annotated[Path, typer.Option(help="Where the folders of sweeps are made.")] = Path(
         "sweeps"
     ),
@@ -40,9 +35,7 @@ def sweep(
             metavar="DIR",
         ),
     ] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Go on with local plugin files that were edited since.")
-    ] = False,
+    trust: TrustEdited = False,
     override: Override = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:

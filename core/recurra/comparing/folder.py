@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,12 +106,7 @@ class CompareFolder:
     @staticmethod
     def found(path: Path) -> Path | None:
         """Return the comparison of a folder: itself, or the newest in it, if there is one."""
-        try:
-            inner = [each for each in path.iterdir() if each.name.isdecimal()]
-        except OSError:
-            inner = []
-        newest = sorted(inner, key=lambda each: int(os.path.basename(each)), reverse=True)
-        return next((each for each in (path, *newest) if (each / RECORD).is_file()), None)
+        return files.newest(path, lambda each: (each / RECORD).is_file())
 
     @contextmanager
     def held(self) -> Iterator[None]:

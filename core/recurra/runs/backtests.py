@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -201,11 +200,4 @@ def _be(count: int) -> str:
 
 def newest(path: Path) -> Path:
     """Return the newest backtest of a task's folder, or the folder itself."""
-    if BacktestFolder.is_one(path):
-        return path
-    try:
-        inner = [each for each in path.iterdir() if each.name.isdecimal()]
-    except OSError:
-        return path
-    own = [each for each in inner if BacktestFolder.is_one(each)]
-    return max(own, key=lambda each: int(os.path.basename(each)), default=path)
+    return files.newest(path, BacktestFolder.is_one) or path

@@ -15,6 +15,7 @@ from typing import Any
 
 from recurra.errors import InputError, RecurraError
 from recurra.runs import archive, bounded, bundles
+from recurra.runs.files import newest
 from recurra.runs.listing import figures, flat, is_run, judged
 
 SECTIONS = ("task", "data", "versions", "environment", "figures")
@@ -137,7 +138,7 @@ def _held(path: Path) -> Iterator[tuple[str, Held]]:
             yield str(path), of_bundle
         return
 
-    run = _newest(path) if is_folder else None
+    run = newest(path, is_run) if is_folder else None
     if run is None:
         there = "holds no run" if os.path.lexists(path) else "is not there"
         allowed = "a run's folder, a task's folder, or a bundle (.zip)"
@@ -148,17 +149,6 @@ def _held(path: Path) -> Iterator[tuple[str, Held]]:
         return bounded.whole(run / name) if (run / name).is_file() else None
 
     yield str(run), of_folder
-
-
-def _newest(path: Path) -> Path | None:
-    """Return the folder of a run: this one, or the newest of a task."""
-    if is_run(path):
-        return path
-    try:
-        inner = [each for each in path.iterdir() if each.name.isdecimal() and is_run(each)]
-    except OSError:
-        return None
-    return max(inner, key=lambda each: int(each.name), default=None)
 
 
 def _plugins(said: Any) -> dict[str, str]:

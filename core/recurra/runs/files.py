@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -289,6 +289,17 @@ def digest(path: Path) -> str:
 def digest_of(content: bytes) -> str:
     """Return the SHA-256 of bytes."""
     return hashlib.sha256(content).hexdigest()
+
+
+def newest(path: Path, is_one: Callable[[Path], bool]) -> Path | None:
+    """Return a folder of a kind: this one, or the newest of the numbered ones in it, if any is."""
+    if is_one(path):
+        return path
+    try:
+        inner = [each for each in path.iterdir() if each.name.isdecimal() and is_one(each)]
+    except OSError:
+        return None
+    return max(inner, key=lambda each: int(each.name), default=None)
 
 
 BACKTEST = "backtest.json"

@@ -103,7 +103,7 @@ def _of_folder(path: Path) -> Inspected:
         _checkpoint(found, path, "")
         return found
 
-    run = _newest(path)
+    run = files.newest(path, _is_run)
     if run is None:
         fact, cure = files.no_run(path, f"{path} holds no run and no checkpoint")
         raise InputError.of("RC051", fact, allowed=KINDS, cure=cure)
@@ -115,15 +115,6 @@ def _of_folder(path: Path) -> Inspected:
     _checkpoints(found, run / "checkpoints")
     _result(found, run)
     return found
-
-
-def _newest(path: Path) -> Path | None:
-    """Return the folder of a run: this one, or the newest of a task."""
-    try:
-        inner = [each for each in path.iterdir() if each.name.isdecimal() and _is_run(each)]
-    except OSError:
-        inner = []
-    return path if _is_run(path) else max(inner, key=lambda each: int(each.name), default=None)
 
 
 def _is_run(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +76,7 @@ class SweepFolder:
     @staticmethod
     def found(path: Path) -> Path | None:
         """Return the sweep of a folder: itself, or the newest in it, if there is one."""
-        try:
-            inner = [each for each in path.iterdir() if each.name.isdecimal()]
-        except OSError:
-            inner = []
-        newest = sorted(inner, key=lambda each: int(os.path.basename(each)), reverse=True)
-        return next((each for each in (path, *newest) if (each / RECORD).is_file()), None)
+        return files.newest(path, lambda each: (each / RECORD).is_file())
 
     def check(self, plan: Plan, task: str) -> None:
         """Refuse a folder whose sweep is another than what is asked for.
