@@ -261,6 +261,7 @@ def test_transforms_of_torch_see_the_steps():
     )
 
 
+@pytest.mark.slow  # to import torch's compiler takes as long as a hundred laws
 def test_a_compiled_model_takes_the_cell():
     """torch's compiler traces the steps, which are the same."""
     cell = lstm()
