@@ -7,6 +7,7 @@ import json
 import string
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from recurra.errors import (
     CODES,
     InputError,
     Interrupted,
+    OtherVersion,
     Place,
     PluginError,
     Problem,
@@ -185,3 +187,36 @@ def test_a_place_without_a_line_shows_no_excerpt() -> None:
     """An origin that is no file, and a file with nothing to show, have no excerpt."""
     assert Place("-o #1: a=1").excerpt() == "" and str(Place("-o #1: a=1")) == "-o #1: a=1"
     assert Place("t.toml", 1, 1).excerpt() == "" and str(Place("t.toml", 1, 1)) == "t.toml:1:1"
+
+
+DEEP = """
+from functools import cached_property, partial
+from recurra.errors import OtherVersion, warn
+class Deep:
+    @cached_property
+    def told(self):
+        return sorted([1], key=partial(self.warned))
+    def warned(self, one):
+        warn("deep", OtherVersion)
+def asked(deep=Deep):
+    deep().told
+"""
+
+
+def test_a_warning_points_at_the_line_that_called() -> None:
+    """Also where Python's own library stands between two lines of recurra: a cached property.
+
+    Where recurra calls code of others, a plugin's say, that warns, it is told there.
+    """
+    home, parts = Path(recurra.__file__).parent, []
+    for place in (str(home / "deep.py"), "theirs.py"):
+        names: dict[str, Any] = {}
+        exec(compile(DEEP, place, "exec"), names)
+        parts.append(names)
+    inside, theirs = parts
+    with pytest.warns(OtherVersion) as told:
+        inside["asked"]()
+        inside["asked"](theirs["Deep"])
+    line = test_a_warning_points_at_the_line_that_called.__code__.co_firstlineno + 12
+    assert (told[0].filename, told[0].lineno) == (__file__, line)
+    assert (told[1].filename, told[1].lineno) == ("theirs.py", 9)

@@ -6,12 +6,15 @@ Every problem carries a stable code (`RC0xx`); `recurra plugins explain RC011` p
 
 from __future__ import annotations
 
+import os
 import sys
+import sysconfig
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from types import FrameType
 from typing import Any, Self
 
 CODES: dict[str, str] = {
@@ -407,9 +410,19 @@ class Unsuited(RecurraWarning, UserWarning):
 
 
 def warn(text: str, category: type[Warning]) -> None:
-    """Warn at the line that called recurra, however deep in it the reason was found."""
-    inside = str(Path(__file__).parent)
-    depth, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
-        depth, frame = depth + 1, frame.f_back
-    warnings.warn(text, category, stacklevel=depth)
+    """Warn at the line that called recurra, however deep in it the reason was found.
+
+    What of Python's own library stands between two of its lines, as a cached property does, is not
+    the caller.
+    """
+    own, library = f"{Path(__file__).parent}{os.sep}", sysconfig.get_path("stdlib")
+    last = depth = 0
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        name, depth = frame.f_code.co_filename, depth + 1
+        if name.startswith(own):
+            last = depth
+        elif not name.startswith((library, "<frozen ")) or "-packages" in name:
+            break
+        frame = frame.f_back
+    warnings.warn(text, category, stacklevel=min(last + 1, depth))

@@ -67,6 +67,7 @@ def reported(
     if path.suffix.lower() not in (".html", ".htm"):
         fact = f"{path} does not end as a page does"
         raise InputError.of("RC080", fact, allowed="a name that ends with .html, .htm")
+    files.check_writable(path)
     trusted = arguments.flag("trust", trust)
     alone = isinstance(runs, str | PathLike) or not isinstance(runs, Iterable)
     listed: list[Any] = [runs] if alone else list(runs)  # type: ignore[arg-type]

@@ -255,14 +255,15 @@ def test_a_confusion_that_is_none_is_left_out(
 
 @pytest.fixture(scope="module")
 def foretold(made: dict[str, Run]) -> list[tuple[str, Any, dict[str, Any]]]:
-    """Give the series of the test split, with what the run says by itself of their last steps."""
+    """Give the series of the test split by their names, with what the run says by itself of their
+    last steps.
+    """
     run = made["series"]
     part = run.split("test")
     histories = [each.values[:-HORIZON] for each in part]
     told = list(run.predict(histories, horizon=HORIZON, levels=LEVELS))
     return [
-        (str(each.row + 1), np.asarray(each.values), one)
-        for each, one in zip(part, told, strict=True)
+        (f"s{each.row}", np.asarray(each.values), one) for each, one in zip(part, told, strict=True)
     ]
 
 
@@ -328,6 +329,28 @@ def test_without_its_data_a_fan_is_what_the_figures_hold(
         rows = rows_of(plot)
         assert [row["forecast"] for row in rows] == [step[column] for step in last["model"]]
         assert [row["80 % from"] for row in rows] == [step[column] for step in last["lo-80"]]
+
+
+@pytest.mark.parametrize("bad", ["80 %", None, -3, "nan", [80]])
+def test_a_level_that_is_none_leaves_out_its_interval_alone(
+    bad: Any, views: dict[str, View], tmp_path: Path
+) -> None:
+    """What came before, the forecast and the other intervals are drawn as they were."""
+    made = views["series"].result["forecast"]
+    view = changed(views["series"], tmp_path, forecast={**made, "levels": [bad, 80]})
+    shutil.copytree(views["series"].path, view.path, dirs_exist_ok=True, ignore=kept("result.json"))
+    picture, whole = forecasts.forecast(view), forecasts.forecast(views["series"])
+    assert "left out: " in picture.caption and "not shown" not in picture.caption
+    for plot, other in zip(plots(picture), plots(whole), strict=True):
+        left = {key for key in rows_of(other)[0] if key.startswith("50 %")}
+        assert [{k: v for k, v in row.items() if k not in left} for row in rows_of(other)] == [
+            pytest.approx(row, nan_ok=True) for row in rows_of(plot)
+        ]
+
+
+def kept(name: str) -> Any:
+    """Return what leaves a file as it is when a folder is copied over another."""
+    return shutil.ignore_patterns(name)
 
 
 @pytest.mark.parametrize("levels", [True, False])

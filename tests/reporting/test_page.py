@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
+from functools import partial
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
@@ -170,6 +170,38 @@ def test_what_cannot_be_reported_is_refused(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "f.html"]
 
 
+@pytest.mark.parametrize("place", ["none/p", "file/p", "folder"])
+def test_what_cannot_be_written_is_told_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Neither page nor picture is made for a place where it cannot be, and nothing is left."""
+    folder = run_folder(tmp_path / "1")
+    (tmp_path / "file").write_text("")
+    for end in ("html", "svg"):
+        (tmp_path / f"folder.{end}").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr("recurra.reporting.view.View.records", None)
+    for end, call in (
+        ("html", partial(recurra.report, folder)),
+        ("svg", partial(recurra.plot, folder, "curves")),
+    ):
+        with pytest.raises(RunError, match="cannot be written"):
+            call(tmp_path / f"{place}.{end}")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_no_file(tmp_path: Path) -> None:
+    """Neither an empty one, nor any other in place of what stood there."""
+    folder = run_folder(tmp_path / "1", result=None)
+    (tmp_path / "old.svg").write_text("old")
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("new.svg", "old.svg"):
+        with pytest.raises(InputError, match="has no picture of figures"):
+            recurra.plot(folder, "figures", tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "old.svg").read_text() == "old"
+
+
 def test_a_picture_is_written_as_its_name_tells(tmp_path: Path) -> None:
     """SVG, PNG and csv; another name is refused before anything is drawn."""
     folder = run_folder(tmp_path / "1")
@@ -242,16 +274,30 @@ def test_the_commands_say_what_they_wrote(
     assert '"left_out": {"figures": ' in capsys.readouterr().out
 
 
+USED = """
+import os, sys
+pid = os.posix_spawn(sys.executable, sys.argv[1:], os.environ)
+_, status, used = os.wait4(pid, 0)
+print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss)
+"""
+"""A small process that calls another: a child begins with the greatest memory of its parent."""
+
+
+def used(words: list[str]) -> tuple[float, int]:
+    """Return the seconds of processor time and the kilobytes that a command has used."""
+    call = [sys.executable, "-c", USED, sys.executable, "-m", "recurra", *words]
+    told = subprocess.run(call, stdout=subprocess.PIPE, text=True, check=True).stdout
+    status, seconds, kilobytes = told.split("\n")[-2].split()
+    assert status == "0"
+    return float(seconds), int(kilobytes)
+
+
 @pytest.mark.slow
 def test_a_long_run_is_reported_quickly(tmp_path: Path) -> None:
     """Of 100,000 steps, each recorded, a page takes less than 10 s of one core and 500 MB."""
     samples = "".join(f"--- step {n}\n{'some text ' * 20}\n" for n in range(10, 100_001, 10))
     folder = run_folder(tmp_path / "1", lines=records(100_000), samples=samples)
-    call = [sys.executable, "-m", "recurra", "report", str(folder), "-o", str(tmp_path / "r.html")]
-    child = subprocess.Popen(call, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0
-    assert used.ru_utime + used.ru_stime < 10
-    assert used.ru_maxrss < 500_000
+    seconds, kilobytes = used(["report", str(folder), "-o", str(tmp_path / "r.html")])
+    assert seconds < 10
+    assert kilobytes < 500_000
     assert (tmp_path / "r.html").stat().st_size <= LARGEST

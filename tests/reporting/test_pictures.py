@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import REPOSITORY
+from pages import quoted, rows, section
 from pictured import RESULT, records, run_folder
 
 from recurra.drawing import Picture
 from recurra.errors import InputError
+from recurra.reporting.page import page
 from recurra.reporting.samples import parsed
 from recurra.reporting.subjects import SUBJECTS, picture, pictures
 from recurra.reporting.view import View, view
@@ -105,7 +108,7 @@ def test_higher_is_better_sorts_the_bars_the_other_way(tmp_path: Path) -> None:
     result = {**RESULT, "judged": "accuracy"}
     result["verdict"] = "0.75 accuracy, above unigram (0.5)"
     made = picture(seen(run_folder(tmp_path / "1", result=result)), "figures")
-    assert made.panels[1].title == "accuracy: higher is better"
+    assert made.panels[1].title == "accuracy, the test split: higher is better"
     assert made.panels[1].columns()[0].values == ["model", "unigram", "uniform"]
 
 
@@ -186,3 +189,77 @@ def test_every_subject_is_there() -> None:
     for subject in SUBJECTS:
         module, _, function = subject.home.partition(":")
         assert callable(getattr(import_module(module), function))
+
+
+@pytest.mark.parametrize("damaged", [{3}, {1, 7, 44}, set(range(5, 35))], ids=len)
+def test_damaged_lines_are_told_with_their_numbers(tmp_path: Path, damaged: set[int]) -> None:
+    """How many lines are no records, and which: cut off, of another kind, or no JSON at all."""
+    folder = run_folder(tmp_path / "1")
+    lines = (folder / "metrics.jsonl").read_bytes().split(b"\n")[:-1]
+    spoiled = (b"{", b"[]", b"\xff", b'{"step": "3", "split": "train"}', b"", b"x" * (1 << 17))
+    for n in damaged:
+        lines[n - 1] = spoiled[n % len(spoiled)]
+    (folder / "metrics.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    caption = picture(seen(folder), "curves").caption
+    said = [f"{n}" for n in sorted(damaged)][:8]
+    if len(damaged) == 1:
+        assert "Line 3 of metrics.jsonl is damaged and left out." in caption
+    else:
+        told = f"{len(damaged)} lines of metrics.jsonl are damaged and left out: {', '.join(said)}"
+        assert told in caption
+    assert ("more" in caption) == (len(damaged) > 8)
+
+
+def test_whole_records_tell_no_damage(tmp_path: Path) -> None:
+    """No line of a run as it is written is said to be damaged."""
+    view = seen(run_folder(tmp_path / "1"))
+    assert "damaged" not in picture(view, "curves").caption and not view.damage
+
+
+def test_a_file_that_holds_no_json_is_told(tmp_path: Path) -> None:
+    """One that is not there is not: a run that is not finished has no result."""
+    folder = run_folder(tmp_path / "1", result=None)
+    (folder / "environment.json").write_text('{"a":')
+    view = seen(folder)
+    assert view.json("environment.json") == {} == view.json("result.json")
+    assert view.damage == ["environment.json cannot be read: it is no JSON."]
+
+
+def test_why_a_run_cannot_be_opened_comes_with_what_can_be_done(tmp_path: Path) -> None:
+    """Whatever needs the opened run says both, as the page does, and `plot` as an error."""
+    cure = "bring it back as it was, or run it as it is now with --trust"
+
+    def edited() -> Any:
+        raise InputError.of("RC045", "cell.py changed since it was made.", cure=cure)
+
+    made = view(run_folder(tmp_path / "1"), edited)
+    left = {s.name: str(each) for s, each in pictures(made) if not isinstance(each, Picture)}
+    why = f"the run cannot be opened: cell.py changed since it was made; to mend it: {cure}"
+    assert left["states"] == left["lags"] == left["lengths"] == why
+    with pytest.raises(InputError) as told:
+        picture(made, "states")
+    assert told.value.problems[0].cure == cure
+    assert cure in page([made]).text
+
+
+def test_bars_say_which_table_they_are_of(tmp_path: Path) -> None:
+    """Of a run with two tables the bars are of the one that the verdict is about."""
+    figures = {"mase": 0.5}, {"naive": {"mase": 1.0}}
+    own = dict(zip(("metrics", "baselines"), figures, strict=True))
+    result = {
+        **RESULT, **own, "judged": "mase", "best_baseline": "naive",
+        "forecast": {"steps": 12, "metrics": {"mase": 0.7}, "baselines": {"naive": {"mase": 2.0}}},
+    }  # fmt: skip
+    made = picture(seen(run_folder(tmp_path / "1", result=result)), "figures")
+    titles = [panel.title for panel in made.panels]
+    assert len(titles) == len(set(titles)) == 3
+    tables = [title for title in titles if "better" not in title]
+    (bars,) = {*titles} - {*tables}
+    assert sum(table[1:] in bars for table in tables) == 1
+
+
+def test_every_picture_is_told_in_the_documentation() -> None:
+    """Each has a row in docs/reports.md, and no row there is of another."""
+    text = (REPOSITORY / "docs" / "reports.md").read_text(encoding="utf-8")
+    told = [name for row in rows(section(text, "## One page")) for name in quoted(row[0])]
+    assert sorted(told) == sorted(subject.name for subject in SUBJECTS)

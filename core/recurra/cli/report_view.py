@@ -79,9 +79,12 @@ def plot(
     made = drawn(view, name, path)
     if as_json:
         titles = [panel.title for panel in made.panels]
-        print_json({"plot": str(path), "title": made.title, "panels": titles})
+        told = {"plot": str(path), "title": made.title, "panels": titles}
+        print_json(told | ({"damage": view.damage} if view.damage else {}))
         return
     print(f"wrote {path}: {path.stat().st_size:,} bytes")
+    for line in view.damage:
+        print(visible(line))
 
 
 def _listed(view: View, as_json: bool) -> None:
@@ -100,3 +103,5 @@ def _listed(view: View, as_json: bool) -> None:
         return
     for name, (title, why) in rows.items():
         print(visible(f"{name:16} {title if why is None else f'not of this run: {why}'}"))
+    for line in view.damage:
+        print(visible(line))

@@ -14,6 +14,8 @@ from recurra.drawing.words import shortened
 
 LONGEST = 22
 """Letters of a name beside an axis, at most."""
+LEAST = 1e-300
+"""What is drawn as nothing: of still smaller numbers no quotient is sure."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class Scale:
         self.empty = not len(finite) and (axis.low is None or axis.high is None)
         low, high = _between(axis, low, high, self.log)
         low, high = self._bent(low), self._bent(high)
-        if high - low <= 1e-12 * max(abs(low), abs(high)):
-            about = 0.5 if self.log or axis.whole or not low else abs(low) * 0.1
+        if high - low <= max(1e-12 * max(abs(low), abs(high)), LEAST):
+            about = 0.5 if self.log or axis.whole or abs(low) <= LEAST else abs(low) * 0.1
             low, high = low - about, high + about
         margin = (high - low) * room
         self.low = low - margin * (axis.low is None)
@@ -100,6 +102,9 @@ class Scale:
         step = _step((self.high - self.low) / max(most, 1), self.axis.whole)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
+        if last < first:
+            # No round number lies within: one that is less round does.
+            return self._round(2 * most)
         greatest = max(abs(first), abs(last)) * step
         return [Tick(n * step, written(n * step, step, greatest)) for n in range(first, last + 1)]
 

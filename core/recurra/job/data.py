@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,11 +25,13 @@ from recurra.data.marks import Marked
 from recurra.data.missing import plain
 from recurra.data.splits import Split, SplitName
 from recurra.data.store import Store
+from recurra.errors import InputError
 from recurra.job.elements import ELEMENTS, Elements
 from recurra.job.feeds import feed_of
 from recurra.job.measures import Measure, examples, measure
 from recurra.job.reading import answers_of, reader_of, shortened, splits_of, stored
 from recurra.job.refusals import check_prompt, check_splits
+from recurra.job.series import series_of
 from recurra.job.transforming import transformed_splits
 from recurra.resolved import Resolved
 from recurra.train.metrics import Tally, Undoing
@@ -220,6 +223,15 @@ class Data:
         begin, end = self.elements.opening(self.store, self.lag)
         opening = np.asarray(self.store.values[begin:end])
         return opening.tolist() if self.vocabulary.missing is None else plain(opening)
+
+    def series_names(self, resolved: Resolved) -> list[str]:
+        """Return what each series is called by the data; its number, where that names none."""
+        if self.source.named != "row":
+            with suppress(InputError):
+                own = series_of(resolved, self.vocabulary, known=True, covariates=self.covariates)
+                if len(own.names) == len(self.store.starts):
+                    return own.names
+        return [str(place + 1) for place in range(len(self.store.starts))]
 
     def stamps(self, series: int, first: int, count: int) -> list[str]:
         """Return the time stamps of `count` steps of a series from the one at `first` on.

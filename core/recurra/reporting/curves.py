@@ -57,7 +57,7 @@ def picture(view: View) -> Picture:
     """Return how the training of a run went. Raises `Left` where nothing was recorded."""
     made = history(view.records())
     if not made.train and not made.validation:
-        raise Left("nothing of its training was recorded")
+        raise Left(" ".join(["nothing of its training was recorded", *view.damage]).rstrip("."))
     panels: list[Panel] = [_loss(made, best_step(view), loss_of(view))]
     panels += _training(made)
     panels += _pace(view)
@@ -91,6 +91,7 @@ def _caption(view: View, made: History) -> str:
         said.append(f"Training ended: {ended}.")
     elif view.row.get("why"):
         said.append(f"The run is {view.state}: {view.row['why']}.")
+    said += view.damage
     return " ".join(said)
 
 

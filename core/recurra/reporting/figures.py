@@ -89,7 +89,7 @@ def _bars(title: str, made: dict[str, Any], result: dict[str, Any]) -> Plot | No
     place = names.index("model")
     rest = [n for n in range(len(names)) if n != place]
     return Plot(
-        f"{metric}: {'higher' if higher else 'lower'} is better",
+        f"{metric}, {title[:1].lower()}{title[1:]}: {'higher' if higher else 'lower'} is better",
         Axis(metric),
         Axis("", names=names),
         [

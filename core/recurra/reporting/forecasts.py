@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recurra.drawing import Axis, Band, Column, Line, Mark, Picture, Plot, Points, Rule
+from recurra.errors import RecurraError
 from recurra.generate.foretold import Foretold, foretold
 from recurra.generate.levels import text
 from recurra.reporting.view import Left, View
@@ -28,6 +29,8 @@ RULES = 3
 """Baselines that stand beside the model."""
 DOTTED = 40
 """Points up to which each is marked."""
+LONGEST = 1 << 20
+"""Steps of a forecast, above which a figure tells no number of such."""
 BOUND = re.compile(r"(lo|hi)-(\d+(?:\.\d+)?)")
 COVERAGE = re.compile(r"coverage_(\d+(?:\.\d+)?)")
 
@@ -53,10 +56,14 @@ def forecast(view: View) -> Picture:
     made = table(view.result.get("forecast"))
     if not made:
         raise Left("its figures have no forecast")
+    named, unusable = _levels(made)
     try:
-        fans, note = _foretold(view, made)
-    except Left as left:
+        fans, note = _foretold(view, made, named)
+    except (Left, RecurraError) as error:
+        left = error if isinstance(error, Left) else Left.by(error)
         fans, note = _written(made), f"What came before is not shown: {left}."
+    if unusable:
+        note += f" No level of an interval, and left out: {', '.join(unusable)}."
     if not fans:
         raise Left("nothing was forecast")
     levels = sorted({level for fan in fans for level in fan.bounds})
@@ -143,15 +150,27 @@ def _columns(made: Mapping[str, Any], width: int) -> list[str]:
     return names if len(names) == width else [f"column {at + 1}" for at in range(width)]
 
 
-def _foretold(view: View, made: Mapping[str, Any]) -> tuple[list[Fan], str]:
+def _levels(made: Mapping[str, Any]) -> tuple[list[float], list[str]]:
+    """Return the levels of a forecast's intervals, from the least on, and what is none of them."""
+    said = made.get("levels")
+    said = said if isinstance(said, list) else [said] if said else []
+    good = {number(level) for level in said if 0 < number(level) < 100}
+    bad = [shortened(str(level), 20) for level in said if not 0 < number(level) < 100]
+    return sorted(good), bad[:COLUMNS]
+
+
+def _foretold(view: View, made: Mapping[str, Any], levels: list[float]) -> tuple[list[Fan], str]:
     """Return the forecasts of some series made again, with what precedes them, and a note."""
     data, run = view.data(), view.run
-    horizon = int(number(made.get("steps")))
+    steps = number(made.get("steps"))
+    if not 1 <= steps < LONGEST:
+        raise Left("its figures do not tell how many steps were forecast")
+    horizon = int(steps)
     begun, total = data.elements.begun(data, view.split, horizon)
     if not begun:
         return [], ""
     chosen = _chosen(made, begun)
-    levels = [number(level) for level in made.get("levels") or []]
+    names = data.series_names(run.resolved)
     with run.computing():
         intervals = run.intervals(levels) if levels else None
         told = list(
@@ -167,7 +186,7 @@ def _foretold(view: View, made: Mapping[str, Any]) -> tuple[list[Fan], str]:
         )
     fans: list[Fan] = []
     for (each, what), ahead in zip(chosen, told, strict=True):
-        fans += _of_series(data, made, each, what, ahead, levels)
+        fans += _of_series(data, made, each, what, ahead, levels, names)
     note = ""
     if len(chosen) < total:
         note = f"{len(chosen)} of {total:,} series are shown, from the least error to the greatest."
@@ -203,8 +222,9 @@ def _of_series(
     what: str,
     ahead: Foretold,
     levels: Sequence[float],
+    names: Sequence[str],
 ) -> list[Fan]:
-    """Return the forecast of a series, one for each of some columns."""
+    """Return the forecast of a series, one for each of some columns, by its name of all `names`."""
     count = len(each.future)
     shown = min(len(each.history), HISTORY, max(LEAST, TIMES * count))
     history = np.asarray(each.history[len(each.history) - shown :], np.float64)
@@ -218,7 +238,7 @@ def _of_series(
         for place, level in enumerate(reversed(levels)):
             low, high = ahead.bounds[place], ahead.bounds[len(ahead.bounds) - 1 - place]
             bounds[level] = low[:count, at], high[:count, at]
-        parts = [f"Series {each.name}", *titles[at : at + 1]]
+        parts = [f"Series {shortened(names[row], 40)}", *titles[at : at + 1]]
         title = ", ".join(parts) + (f" ({what})" if what else "")
         came = np.asarray(each.future, np.float64)[:, at]
         said = np.full(count, np.nan)
@@ -254,12 +274,17 @@ def horizon(view: View) -> Picture:
         raise Left("its figures tell no error by steps ahead")
     caption = f"Of the {view.held_out} split."
     if made:
-        series, total = made.get("series"), made.get("of_series")
-        few = f"{series:,}" if series == total else f"{series:,} of {total:,}"
+        series, total = (_count(made.get(key)) for key in ("series", "of_series"))
+        few = series if series == total else f"{series} of {total}"
         caption = f"Of {few} series of the {view.held_out} split."
     if held:
         caption += " An interval that is honest holds what its broken line says."
     return Picture("horizon", "How far ahead it can see", panels, caption)
+
+
+def _count(value: Any) -> str:
+    """Return how many there are, in words where that is not said."""
+    return f"{value:,}" if type(value) is int else "so many"
 
 
 def _errors(

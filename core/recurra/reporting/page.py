@@ -23,7 +23,7 @@ from recurra.drawing.words import number
 from recurra.errors import RecurraError
 from recurra.reporting.curves import label, together
 from recurra.reporting.subjects import pictures
-from recurra.reporting.view import Left, View, reason
+from recurra.reporting.view import Left, View
 
 LARGEST = 1_000_000
 """Bytes of a page, at most."""
@@ -331,7 +331,7 @@ def _made_with(view: View) -> Iterator[tuple[str, str]]:
     try:
         components = view.folder.records.plugins()
     except RecurraError as error:
-        yield "components", f"unknown: {reason(error)}"
+        yield "components", f"unknown: {Left.by(error)}"
     else:
         for each in components:
             yield each.kind, f"{each.name}, of {each.distribution} {each.version}"
@@ -350,9 +350,9 @@ def _words(value: Any) -> str:
 
 
 def _lacking(chapter: Chapter) -> Markup:
-    """Return which pictures the run has not, or the page has no room for."""
+    """Return what is damaged of a run, which pictures it has not, and which have no room."""
     view = chapter.view
-    items = [f"{name}: {why}." for name, why in chapter.lacking]
+    items = [*view.damage, *(f"{name}: {why}." for name, why in chapter.lacking)]
     for part in chapter.parts:
         name = part.picture.name
         command = f"recurra plot {view.path} {name}"

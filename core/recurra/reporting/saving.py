@@ -39,6 +39,7 @@ def drawn(view: View, name: str, output: str | PathLike[str] | None = None) -> P
     if path is not None:
         # What cannot be written is told before anything is drawn.
         form_of(path)
+        files.check_writable(path)
     made = picture(view, arguments.name("picture", name))
     if path is not None:
         save(made, path)

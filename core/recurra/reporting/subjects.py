@@ -9,7 +9,7 @@ from typing import TypeAlias, cast
 
 from recurra.drawing import Picture
 from recurra.errors import InputError, RecurraError, nearest
-from recurra.reporting.view import Left, View, reason
+from recurra.reporting.view import Left, View
 
 Drawing: TypeAlias = Callable[[View], Picture]
 
@@ -33,7 +33,7 @@ class Subject:
         try:
             return draw(view)
         except RecurraError as error:
-            raise Left(reason(error)) from error
+            raise Left.by(error) from error
 
 
 SUBJECTS: tuple[Subject, ...] = (
@@ -87,5 +87,6 @@ def picture(view: View, name: str) -> Picture:
         return named[name].picture(view)
     except Left as why:
         there = [each.name for each, made in pictures(view) if isinstance(made, Picture)]
-        fact = f"{view.path} has no picture of {name}: {why}"
-        raise InputError.of("RC080", fact, allowed=", ".join(there) or "none") from why
+        fact = f"{view.path} has no picture of {name}: {why.why}"
+        allowed = ", ".join(there) or "none"
+        raise InputError.of("RC080", fact, allowed=allowed, cure=why.cure) from why

@@ -19,10 +19,31 @@ from recurra.runs.folder import RunFolder
 
 LARGEST = 1 << 24
 """Bytes of a task, and of samples that are read."""
+TOLD = 8
+"""Damaged lines whose numbers are told."""
 
 
 class Left(Exception):
-    """A picture that does not apply to a run, with the reason, a clause without a stop."""
+    """A picture that does not apply to a run, with the reason, a clause without a stop.
+
+    Where something can be done, the `cure` says what.
+    """
+
+    def __init__(self, why: str, cure: str = "") -> None:
+        super().__init__(why)
+        self.why, self.cure = why, cure
+
+    def __str__(self) -> str:
+        return f"{self.why}; to mend it: {self.cure}" if self.cure else self.why
+
+    @classmethod
+    def by(cls, error: RecurraError, before: str = "") -> Left:
+        """Return that an error is the reason, with what can be done; `before` it stands a text."""
+        if not error.problems:
+            return cls(f"{before}{error}".rstrip("."))
+        first, *more = error.problems
+        rest = f" (and {len(more):,} more)" if more else ""
+        return cls(f"{before}{first.fact.rstrip('.')}{rest}", first.cure.rstrip("."))
 
 
 class View:
@@ -34,6 +55,7 @@ class View:
         self._opening = opening
         self._fault: Left | None = None
         self._lost: Left | None = None
+        self._damage: dict[str, str] = {}
 
     @cached_property
     def row(self) -> dict[str, Any]:
@@ -64,21 +86,45 @@ class View:
         return self.json("result.json")
 
     def json(self, name: str) -> dict[str, Any]:
-        """Return what a file of the run holds, an object; empty where there is none."""
+        """Return what a file of the run holds, an object; empty where there is none.
+
+        Of one that holds something else `damage` tells from then on.
+        """
         try:
             content = bounded.whole(self.path / name)
             bounded.check_json(content)
             said = files.parsed(content)
-        except (OSError, ValueError, RecursionError, MemoryError):
+        except FileNotFoundError:
             return {}
-        return said if isinstance(said, dict) else {}
+        except (OSError, ValueError, RecursionError, MemoryError) as error:
+            why = getattr(error, "strerror", None) or "it is no JSON"
+            self._damage[name] = f"{name} cannot be read: {why}."
+            return {}
+        if isinstance(said, dict):
+            return said
+        self._damage[name] = f"{name} cannot be read: it is no JSON object."
+        return {}
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Give the records of training, validation and evaluation, one after the other.
 
-        Raises `RunError` (RC052).
+        Lines that are none are told by `damage` from then on. Raises `RunError` (RC052).
         """
-        return self.folder.each_record()
+        lost: list[int] = []
+        count = 0
+        for record in self.folder.each_record(lost):
+            count += 1
+            yield record
+        if lost and lost[-1] == count + len(lost) and self.state == "being trained":
+            # It is being written.
+            lost.pop()
+        if lost:
+            self._damage["metrics.jsonl"] = _left_out(lost)
+
+    @property
+    def damage(self) -> list[str]:
+        """What of the files that were read so far is damaged, a sentence each."""
+        return [*self._damage.values()]
 
     @property
     def name(self) -> str:
@@ -117,7 +163,7 @@ class View:
         try:
             return self._opening()
         except RecurraError as error:
-            self._fault = Left(f"the run cannot be opened: {reason(error)}")
+            self._fault = Left.by(error, "the run cannot be opened: ")
             raise self._fault from error
 
     def data(self) -> Any:
@@ -133,7 +179,7 @@ class View:
             return run.data(run.resolved)
         except RecurraError as error:
             # It may have taken long to find out.
-            self._lost = Left(f"the data of the run cannot be read: {reason(error)}")
+            self._lost = Left.by(error, "the data of the run cannot be read: ")
             raise self._lost from error
 
     def samples(self, most: int = LARGEST) -> str:
@@ -150,9 +196,13 @@ class View:
             return b""
 
 
-def reason(error: RecurraError) -> str:
-    """Return what is wrong in a clause."""
-    return error.problems[0].fact.rstrip(".") if error.problems else str(error)
+def _left_out(lost: list[int]) -> str:
+    """Return a sentence about lines that are no records."""
+    shown = ", ".join(f"{line:,}" for line in lost[:TOLD])
+    if len(lost) == 1:
+        return f"Line {shown} of metrics.jsonl is damaged and left out."
+    rest = f" and {len(lost) - TOLD:,} more" if len(lost) > TOLD else ""
+    return f"{len(lost):,} lines of metrics.jsonl are damaged and left out: {shown}{rest}."
 
 
 def view(path: str | Path, opening: Callable[[], Any]) -> View:

@@ -93,6 +93,26 @@ def streamed(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
             yield file
 
 
+def check_writable(path: Path) -> None:
+    """Raise what `streamed` would where nothing can be written; nothing is left behind.
+
+    Whoever is long at making what is to be written asks before.
+    """
+    with guarded(path, "or give another path"):
+        _refuse_folder(path)
+        end = Path(os.path.realpath(path))
+        if end.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if _is_device(end):
+            # To open one may wait for whoever reads it.
+            return
+        work = end.with_name(f".{end.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+        try:
+            work.open("xb").close()
+        finally:
+            _clear(work)
+
+
 def _leads_elsewhere(path: Path) -> bool:
     """Tell whether what stands there is a device, a pipe or a link.
 

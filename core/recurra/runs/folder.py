@@ -211,17 +211,17 @@ class RunFolder:
         """Return the records of metrics.jsonl, as `each_record` gives them."""
         return list(self.each_record())
 
-    def each_record(self) -> Iterator[dict[str, Any]]:
+    def each_record(self, lost: list[int] | None = None) -> Iterator[dict[str, Any]]:
         """Give the records of metrics.jsonl, however many they are.
 
-        A line that is none, such as one that was cut off, is left out. Raises `RunError` (RC052) if
-        the file cannot be read at all.
+        A line that is none, such as one that was cut off, is left out: its number, from 1, is added
+        to those that are `lost`. Raises `RunError` (RC052) if the file cannot be read at all.
         """
         path = self.path / "metrics.jsonl"
         if not os.path.lexists(path):
             return
         with reading(path):
-            yield from _records(_lines(path))
+            yield from _records(_lines(path), lost)
 
     def rewind(
         self,
@@ -332,7 +332,7 @@ def _late(content: bytes, step: int) -> int:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Give the lines of a file, but for those that are longer than any record."""
+    """Give the lines of a file; in place of one that is longer than any record, an empty one."""
     with path.open("rb") as file:
         while line := file.readline(LINE + 1):
             if len(line) <= LINE:
@@ -340,20 +340,27 @@ def _lines(path: Path) -> Iterator[bytes]:
                 continue
             while line and not line.endswith(b"\n"):
                 line = file.readline(LINE)
+            yield b""
 
 
-def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """Give the lines that are records; one that was cut off is none."""
-    for line in lines:
-        try:
-            record = files.parsed(line)
-        except ValueError:
-            continue
-        if not isinstance(record, dict):
-            continue
-        has_step = type(record.get("step")) is int
-        if has_step and isinstance(record.get("split"), str):
+def _records(lines: Iterable[bytes], lost: list[int] | None = None) -> Iterator[dict[str, Any]]:
+    """Give the lines that are records, and add the numbers of the others to those `lost`."""
+    for place, line in enumerate(lines, 1):
+        record = _record(line)
+        if record is not None:
             yield record
+        elif lost is not None:
+            lost.append(place)
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """Return the record that a line is; one that was cut off is none."""
+    try:
+        record = files.parsed(line)
+    except ValueError:
+        return None
+    whole = isinstance(record, dict) and type(record.get("step")) is int
+    return record if whole and isinstance(record.get("split"), str) else None
 
 
 def _holds_task(path: Path) -> bool:
