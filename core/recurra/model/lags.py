@@ -66,9 +66,9 @@ def gradients(
         hidden, _ = network.hidden(wide, begun)
         norms = []
         for at in origins.steps.tolist():
-            given = torch.autograd.grad(
-                hidden[:, at], inputs, directions, retain_graph=True, allow_unused=True
-            )
+            # Of a sum: torch would load its symbolic shapes to compare those of a gradient given.
+            total = (hidden[:, at] * directions).sum()
+            given = torch.autograd.grad(total, inputs, retain_graph=True, allow_unused=True)
             norms.append([_norm(part, read) for part, read in zip(given, inputs, strict=True)])
 
     places = origins.steps[:, None] - origins.lags

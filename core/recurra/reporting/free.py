@@ -27,6 +27,8 @@ SYMBOLS = 48
 """Symbols that are then foreseen."""
 HORIZON = 24
 """Numbers that are, where the task does not say how many."""
+BESIDE = 16
+"""Prompts that are read side by side: a page takes little memory."""
 
 Truths = NDArray[np.float64]
 
@@ -152,13 +154,17 @@ def _symbols(view: View, network: Network, split: Split) -> Fared:
     places = [place for place in places if place[1] - place[0] >= prompt]
     first = np.array([at - prompt for _, at, _ in places])
     count = np.full(len(first), prompt + steps)
-    batch = data.reader.cut(first, count, first, first + count).to(network.device)
-
-    output, _ = network(batch.x[:, :-1], position=batch.position)
-    came = batch.x[:, prompt:]
-    corrected = network.point(output)[:, prompt - 1 :].argmax(dim=-1) == came
-    output, states = network(batch.x[:, :prompt], position=batch.position, last=True)
-    return Fared(_right(_free(network, output, states, steps) == came), _right(corrected))
+    free, corrected = [], []
+    for at in range(0, len(first), BESIDE):
+        some = slice(at, at + BESIDE)
+        own, size = first[some], count[some]
+        batch = data.reader.cut(own, size, own, own + size).to(network.device)
+        output, _ = network(batch.x[:, :-1], position=batch.position)
+        came = batch.x[:, prompt:]
+        corrected.append(_right(network.point(output)[:, prompt - 1 :].argmax(dim=-1) == came))
+        output, states = network(batch.x[:, :prompt], position=batch.position, last=True)
+        free.append(_right(_free(network, output, states, steps) == came))
+    return Fared(np.concatenate(free), np.concatenate(corrected))
 
 
 def _free(network: Network, output: Tensor, states: States, steps: int) -> Tensor:

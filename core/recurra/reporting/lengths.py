@@ -135,7 +135,7 @@ def _spans(split: Split, longest: int) -> Spans:
 def _losses(view: View, spans: Spans) -> Iterator[tuple[NDArray[np.int64], Numbers]]:
     """Give losses, each with how many steps had been read."""
     network = view.run.network
-    for group in grouped(view.data().reader, spans, 64, 0 if network.reads_both_ways else 256):
+    for group in grouped(view.data().reader, spans, 32, 0 if network.reads_both_ways else 64):
         states, before = None, 0
         for batch in group:
             places = batch.mask.flatten().nonzero()[:, 0]

@@ -29,6 +29,8 @@ TOGETHER = 1 << 14
 """Steps that are read in all, but for one sequence that is longer."""
 MOST = 256
 """Sequences, or stretches of such, at most."""
+BESIDE = {"rows": 32, "window": 64}
+"""How many are read side by side, in windows of how many steps: a page takes little memory."""
 FEW = 16
 """Steps of a split in a long sequence, below which what precedes them is read too."""
 
@@ -89,7 +91,7 @@ def tallied(data: Any, network: Network, name: SplitName, tally: Tally) -> tuple
         return len(some), total
     read = stretches(split)
     if len(read):
-        evaluate_spans(network, data.reader, read.spans, tally, at_once=split.at_once)
+        evaluate_spans(network, data.reader, read.spans, tally, **BESIDE, at_once=split.at_once)
     return len(read), read.total
 
 

@@ -19,7 +19,7 @@ from recurra.model import sequences
 from recurra.model.network import Network
 from recurra.model.scoring import Scoring
 from recurra.reporting import rereading
-from recurra.reporting.rereading import MOST
+from recurra.reporting.rereading import BESIDE, MOST
 from recurra.train.evaluate import Completed, complete, evaluate_spans
 from recurra.train.metrics import Tally, known
 from recurra.train.spread import levels_of
@@ -134,7 +134,7 @@ def _by_step(data: Any, network: Network, name: SplitName) -> Staged | None:
     )
     edges = _edges(least, longest)
     sums = _ByStep(data, name, read.starts, edges)
-    evaluate_spans(network, data.reader, read.spans, sums, at_once=split.at_once)
+    evaluate_spans(network, data.reader, read.spans, sums, **BESIDE, at_once=split.at_once)
 
     ends = [*(edges[1:] - 1).tolist(), longest]
     rows = zip(edges.tolist(), ends, sums.parts, strict=True)
