@@ -22,6 +22,7 @@ from recurra.spec import checking
 from recurra.spec.document import Document
 from recurra.spec.kinds import Exchange
 from recurra.spec.schedules import Constant, Cosine, Linear, Plateau
+from recurra.train.lean import lean
 
 _NEEDS_MORE = {
     "lbfgs": "it calls the loss several times a step",
@@ -195,7 +196,7 @@ def build(
     if _fused_is_better(kind, arguments, weights):
         arguments = {**arguments, "fused": True}
     try:
-        return kind(weights, **arguments)
+        return lean(kind)(weights, **arguments)
     except (ValueError, TypeError, RuntimeError) as error:
         fact = f"torch.optim.{kind.__name__} refuses its arguments: {error}"
         raise InputError.of("RC013", fact, key="training.optimizer") from error
