@@ -12,6 +12,7 @@ from typing import Any
 
 from recurra.attribution import blaming
 from recurra.compatibility import check_compatibility, check_trackers
+from recurra.data.reads import reading_once
 from recurra.errors import InputError, Problem
 from recurra.generate import arguments
 from recurra.generate.levels import parsed
@@ -82,6 +83,7 @@ def report(task: TaskLike, overrides: Overrides = (), *, data: Any = None) -> Re
 
 
 @jointly
+@reading_once
 def run(
     task: TaskLike,
     overrides: Overrides = (),
@@ -247,6 +249,7 @@ def verify(
 
 
 @jointly
+@reading_once
 def backtest(
     task_or_run: TaskLike | Run,
     overrides: Overrides = (),

@@ -11,6 +11,7 @@ from recurra.comparing.comparison import Comparison, Telling, completed
 from recurra.comparing.folder import CompareFolder
 from recurra.comparing.planning import MATCHES, Question, planned, versions
 from recurra.comparing.variants import parsed_vary, variants_of
+from recurra.data.reads import reading_once
 from recurra.errors import InputError, OtherVersion, warn
 from recurra.generate import arguments
 from recurra.job.data import load_data
@@ -167,6 +168,23 @@ def _begun(
         return completed(folder, places(folder), telling)
 
 
+@reading_once
+def _fingerprint(folder: CompareFolder, trust: bool) -> str:
+    """Return the fingerprint of the data of all variants, as it is now.
+
+    Raises `InputError` (RC045) where a plugin file has changed.
+    """
+    found = set()
+    for variant in folder.plan.variants:
+        resolved = resolve(folder.path / f"{variant.folder}.toml")
+        if resolved.local_hashes() != folder.plan.plugins and not trust:
+            fact = f"a plugin file of {folder.path} changed since it was begun"
+            cure = "bring it back as it was, compare anew, or give --trust"
+            raise InputError.of("RC045", fact, cure=cure)
+        found.add(load_data(resolved).store.fingerprint)
+    return " ".join(sorted(found))
+
+
 def _gone_on(
     path: Path, places: Callable[[CompareFolder], Opening], trust: bool, telling: Telling
 ) -> Comparison:
@@ -177,17 +195,7 @@ def _gone_on(
     folder = CompareFolder.open(path)
     with folder.held():
         plan = folder.plan
-        found = set()
-        for variant in plan.variants:
-            file = folder.path / f"{variant.folder}.toml"
-            resolved = resolve(file)
-            hashes = resolved.local_hashes()
-            if hashes != plan.plugins and not trust:
-                fact = f"a plugin file of {path} changed since it was begun"
-                cure = "bring it back as it was, compare anew, or give --trust"
-                raise InputError.of("RC045", fact, cure=cure)
-            found.add(load_data(resolved).store.fingerprint)
-        if " ".join(sorted(found)) != plan.fingerprint:
+        if _fingerprint(folder, trust) != plan.fingerprint:
             fact = f"the data of {path} has changed since it was begun"
             cure = "bring back the data as it was, or begin another comparison"
             raise InputError.of("RC044", fact, cure=cure)

@@ -28,6 +28,7 @@ from recurra.comparing.folder import Direction, Plan, PlannedVariant
 from recurra.comparing.variants import Variant, check_stack, slug
 from recurra.comparing.widths import Width, nearest_width
 from recurra.compatibility import expectable
+from recurra.data.reads import reading_once
 from recurra.errors import InputError, Problem, listing
 from recurra.job.build import build_optimizer
 from recurra.job.data import Data
@@ -76,6 +77,7 @@ class Planned:
     tasks: list[Resolved]
 
 
+@reading_once
 def planned(
     task: Any, overrides: Mapping[str, Any] | Sequence[str], question: Question, tell: Telling
 ) -> Planned:

@@ -147,6 +147,18 @@ BUILDS: dict[str, Callable[[Reading], Store]] = {"symbols": _of_symbols, "number
 """How a corpus is built, by what its vocabulary yields."""
 
 
+def learned_in(vocabulary: Vocabulary[Any]) -> Learned:
+    """Return what a vocabulary has learned while a corpus was built; nothing of numbers."""
+    return LEARNED[vocabulary.yields](vocabulary)
+
+
+LEARNED: dict[str, Callable[[Vocabulary[Any]], Learned]] = {
+    "symbols": lambda vocabulary: vocabulary.save(),
+    "numbers": lambda vocabulary: None,
+}
+"""What is learned in reading, by what a vocabulary yields."""
+
+
 def _steady(source: Source[Any], before: str, pieces: Iterator[Piece]) -> Iterator[Piece]:
     """Give pieces. Raises `InputError` (RC044) where the data's fingerprint is no longer `before`.
 
@@ -178,6 +190,14 @@ def _nothing_left(owner: str) -> InputError:
     fact = f"the source gives elements, but {owner} keeps none of them: it would know no symbol"
     cure = "let it keep elements that come less often, or give more data"
     return InputError.of("RC041", fact, key="vocabulary", cure=cure)
+
+
+def key_of(reading: Reading) -> str:
+    """Return what tells a corpus from all others while its data is as it is now."""
+    categories = reading.source.categories
+    named = None if categories is None else sorted(categories)
+    said = json.dumps([_key(reading, reading.source.fingerprint()), reading.in_memory, named])
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def _key(reading: Reading, fingerprint: str) -> str:

@@ -29,7 +29,7 @@ from recurra.errors import InputError
 from recurra.job.elements import ELEMENTS, Elements
 from recurra.job.feeds import feed_of
 from recurra.job.measures import Measure, examples, measure
-from recurra.job.reading import answers_of, reader_of, shortened, splits_of, stored
+from recurra.job.reading import answers_of, read, reader_of, shortened, splits_of
 from recurra.job.refusals import check_prompt, check_splits
 from recurra.job.series import series_of
 from recurra.job.transforming import transformed_splits
@@ -329,7 +329,7 @@ def load_data(
         known = known or Known()
         vocabulary: Vocabulary[Any] = known.vocabulary or resolved.parts["vocabulary"].build()
         source.categories = known.categories
-        whole_store = stored(resolved, source, vocabulary, known.vocabulary is not None)
+        source, whole_store = read(resolved, source, vocabulary, known.vocabulary is not None)
         store = shortened(resolved, whole_store)
         check(store)
         splits = splits_of(resolved, vocabulary, store)
@@ -343,14 +343,14 @@ def load_data(
         else:
             chain = elements.known(vocabulary, store, known.owner)
         answers, labels = answers_of(target, vocabulary, store, splits["train"], known)
-        read = answers if isinstance(answers, Marked) else vocabulary
-        target.prepare(elements.names(source, read))
+        named = answers if isinstance(answers, Marked) else vocabulary
+        target.prepare(elements.names(source, named))
 
         reader = reader_of(resolved, vocabulary, store, splits, known, labels, source.timeline())
         season = resolved.task.sequence.season
         if chain and (chain.steps or lacks):
             reader, splits = transformed_splits(resolved, chain, reader, splits)
-        train = examples(read, reader, splits["train"], answers, season)
+        train = examples(named, reader, splits["train"], answers, season)
         scale, scales = None, None
         if answers is vocabulary:
             scale = elements.scale(train)

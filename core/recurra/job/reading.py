@@ -11,9 +11,10 @@ from recurra.contracts.source import Source
 from recurra.contracts.target import Target
 from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data import reads
 from recurra.data.answers import answered, tagged
 from recurra.data.batches import Reader
-from recurra.data.corpus import build
+from recurra.data.corpus import Reading, build, key_of
 from recurra.data.ends import without_ends
 from recurra.data.known import Known
 from recurra.data.labels import Labels
@@ -33,14 +34,39 @@ def stored(
     resolved: Resolved, source: Source[Any], vocabulary: Vocabulary[Any], known: bool
 ) -> Store:
     """Return the sequences of a source, encoded, with the columns that this task needs."""
+    return build(source, vocabulary, **_how(resolved, known))
+
+
+def read(
+    resolved: Resolved, source: Source[Any], vocabulary: Vocabulary[Any], known: bool
+) -> tuple[Source[Any], Store]:
+    """Return the source that has read, and its sequences, as `stored`.
+
+    Both are those of before where the same was read, and all reads once.
+    """
+    how = _how(resolved, known)
+
+    def key() -> str:
+        return key_of(Reading(source, vocabulary, **how))
+
+    def anew() -> Store:
+        return build(source, vocabulary, **how)
+
+    return reads.shared(source, vocabulary, known, key, anew)
+
+
+def _how(resolved: Resolved, known: bool) -> dict[str, Any]:
+    """Return how a task reads: by whom, and which columns."""
     # The cache keeps what these two, in these versions, made of the same data.
     source_entry = resolved.parts["source"].entry
     vocabulary_entry = resolved.parts["vocabulary"].entry
     entries = (source_entry, vocabulary_entry)
-    identity = " ".join(f"{entry.qualified}@{entry.plugin.version}" for entry in entries)
-    owners = (source_entry.qualified, vocabulary_entry.qualified)
-    roles = resolved.needed
-    return build(source, vocabulary, identity=identity, owners=owners, roles=roles, known=known)
+    return {
+        "identity": " ".join(f"{entry.qualified}@{entry.plugin.version}" for entry in entries),
+        "owners": (source_entry.qualified, vocabulary_entry.qualified),
+        "roles": resolved.needed,
+        "known": known,
+    }
 
 
 def shortened(resolved: Resolved, store: Store) -> Store:

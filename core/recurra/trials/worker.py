@@ -14,6 +14,7 @@ import sys
 import threading
 from typing import Any
 
+from recurra.data.reads import once
 from recurra.errors import Interrupted, RecurraError
 from recurra.runs import files
 from recurra.train.interrupt import handled
@@ -37,7 +38,7 @@ def main() -> None:
         tell({"report": report})
         return bool(said.get()["prune"])
 
-    with handled(lambda number, frame: os._exit(128 + number)):
+    with handled(lambda number, frame: os._exit(128 + number)), once():
         while True:
             answer = answered(Trial(**said.get()), judge)
             if "interrupted" in answer:
