@@ -16,7 +16,7 @@ from torch import nn
 
 from recurra import Cell, CellOptions
 from recurra.catalog import discover
-from recurra.engine import fused
+from recurra.engine import build, fused
 from recurra.engine.fused.c_operations import WRITTEN
 from recurra.engine.fused.dump import dump, passes
 from recurra.engine.fused.layout import DECLARED, IN_C, Arguments, Group, Layout
@@ -136,6 +136,44 @@ def test_nothing_is_dumped_unasked(tmp_path, monkeypatch):
 def test_c_writes_every_operation():
     """What may be lowered is what can be written, no more and no less."""
     assert set(WRITTEN) == ELEMENTWISE
+
+
+SLOW = pytest.mark.slow
+ELEMENTWISE_CELLS = [
+    pytest.param(entry.component.name, marks=() if entry.component.name == "minlstm" else SLOW)
+    for entry in discover().of_kind("cell")
+]
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE_CELLS)
+def test_every_elementwise_loop_becomes_vectors(name, tmp_path):
+    """A branch anywhere in it, be it a clamp of an exponential, would leave it to go one by one."""
+    compiler = build.compilers()
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True).stdout
+    if "Free Software Foundation" not in version:
+        pytest.skip("only gcc tells which loops it has made vectors of")
+    try:
+        made = passes(cell(name, 64))["emit"]
+    except Unsupported as error:
+        pytest.skip(str(error))
+
+    text = tmp_path / "kernel.c"
+    text.write_text(made)
+    flags = [flag for flag in build.SETS[0] if flag != "-shared"]
+    report = subprocess.run(
+        [*compiler, *flags, "-S", "-fopt-info-vec-optimized", str(text), "-o", os.devnull],
+        capture_output=True, text=True, check=True,
+    ).stderr  # fmt: skip
+
+    lines = made.splitlines()
+    vectors = {int(n) for n in re.findall(r":(\d+):\d+: optimized: loop vectorized", report)}
+    ends = {}
+    for at, line in enumerate(lines, start=1):
+        if line.startswith('_Pragma("omp simd'):
+            ends[at] = next(n for n in range(at, len(lines)) if lines[n] == "}")
+    assert ends, "a cell that computes nothing"
+    alone = [at for at, end in ends.items() if not vectors.intersection(range(at, end + 1))]
+    assert not alone, [lines[at : at + 3] for at in alone]
 
 
 def test_arguments_are_declared_in_the_order_of_a_call():

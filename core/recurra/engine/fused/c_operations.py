@@ -24,11 +24,11 @@ def _call(name: str) -> Callable[..., str]:
 
 
 def _test(sign: str) -> Callable[[str, str], str]:
-    return lambda a, b: f"({a} {sign} {b} ? (real)1 : (real)0)"
+    return lambda a, b: f"(real)({a} {sign} {b})"
 
 
 def _joined(sign: str) -> Callable[[str, str], str]:
-    return lambda a, b: f"(({a} != 0) {sign} ({b} != 0) ? (real)1 : (real)0)"
+    return lambda a, b: f"(real)(({a} != 0) {sign} ({b} != 0))"
 
 
 def _scaled(b: str, alpha: str) -> str:
@@ -64,7 +64,7 @@ def _clamped(a: str, low: str = "", high: str = "") -> str:
 def _lerp(a: str, b: str, w: str) -> str:
     """Return torch's interpolation, which starts from the nearer end."""
     near = f"r_abs({w}) < (real)0.5"
-    return f"({near} ? {a} : {b}) + ({near} ? {w} : {w} - 1) * ({b} - {a})"
+    return f"pick({near}, {a}, {b}) + pick({near}, {w}, {w} - 1) * ({b} - {a})"
 
 
 ONE = literal(1)
@@ -106,26 +106,26 @@ WRITTEN: dict[str, Callable[..., str]] = {
     "lerp": _lerp,
     "addcmul": lambda a, b, c, value=ONE: f"{a} + {_scaled(f'{b} * {c}', value)}",
     "addcdiv": lambda a, b, c, value=ONE: f"{a} + {_scaled(f'{b} / {c}', value)}",
-    "where": lambda c, a, b: f"({c} != 0 ? {a} : {b})",
-    "masked_fill": lambda a, c, b: f"({c} != 0 ? {b} : {a})",
+    "where": lambda c, a, b: f"pick({c} != 0, {a}, {b})",
+    "masked_fill": lambda a, c, b: f"pick({c} != 0, {b}, {a})",
     "eq": _test("=="),
     "ne": _test("!="),
     "lt": _test("<"),
     "le": _test("<="),
     "gt": _test(">"),
     "ge": _test(">="),
-    "isnan": lambda a: f"({a} != {a} ? (real)1 : (real)0)",
-    "logical_not": lambda a: f"({a} != 0 ? (real)0 : (real)1)",
-    "bitwise_not": lambda a: f"({a} != 0 ? (real)0 : (real)1)",
-    **dict.fromkeys(("logical_and", "bitwise_and", "__and__"), _joined("&&")),
-    **dict.fromkeys(("logical_or", "bitwise_or"), _joined("||")),
+    "isnan": lambda a: f"(real)({a} != {a})",
+    "logical_not": lambda a: f"(real)({a} == 0)",
+    "bitwise_not": lambda a: f"(real)({a} == 0)",
+    **dict.fromkeys(("logical_and", "bitwise_and", "__and__"), _joined("&")),
+    **dict.fromkeys(("logical_or", "bitwise_or"), _joined("|")),
     **dict.fromkeys(("logical_xor", "bitwise_xor"), _joined("^")),
     "sigmoid_backward": lambda g, y: f"{g} * ((1 - {y}) * {y})",
     "tanh_backward": lambda g, y: f"{g} * (1 - {y} * {y})",
-    "threshold_backward": lambda g, a, at: f"({a} <= {at} ? (real)0 : {g})",
-    "leaky_relu": lambda a, slope=SLOPE: f"({a} > 0 ? {a} : {a} * {slope})",
+    "threshold_backward": lambda g, a, at: f"pick({a} <= {at}, 0, {g})",
+    "leaky_relu": lambda a, slope=SLOPE: f"pick({a} > 0, {a}, {a} * {slope})",
     "fill": lambda a, value: value,
     "same": lambda a: a,
-    "condition": lambda a: f"({a} != 0 ? (real)1 : (real)0)",
+    "condition": lambda a: f"(real)({a} != 0)",
 }
 """The C of each operation, from that of its arguments."""

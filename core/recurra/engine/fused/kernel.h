@@ -91,6 +91,12 @@ INLINE real exp_tail(real r) {
     return p * r + (real)0.5;
 }
 
+/* c ? a : b, of bits: a compiler that sees a branch may thread others through it, and make no vectors then */
+INLINE real pick(int c, real a, real b) {
+    const bits mask = -(bits)c;
+    return as_real((as_bits(a) & mask) | (as_bits(b) & ~mask));
+}
+
 INLINE real r_abs(real x) { return m_abs(x); }
 INLINE real r_sqrt(real x) { return m_sqrt(x); }
 INLINE real r_pow(real x, real y) { return m_pow(x, y); }
@@ -98,10 +104,10 @@ INLINE real r_sin(real x) { return m_sin(x); }
 INLINE real r_cos(real x) { return m_cos(x); }
 INLINE real r_erf(real x) { return m_erf(x); }
 INLINE real r_sign(real x) { return (real)(x > 0) - (real)(x < 0); }
-INLINE real r_least(real x, real low) { return x < low ? low : x; }
-INLINE real r_most(real x, real high) { return x > high ? high : x; }
-INLINE real r_max(real a, real b) { return a > b ? a : (a != a ? a : b); }
-INLINE real r_min(real a, real b) { return a < b ? a : (a != a ? a : b); }
+INLINE real r_least(real x, real low) { return pick(x < low, low, x); }
+INLINE real r_most(real x, real high) { return pick(x > high, high, x); }
+INLINE real r_max(real a, real b) { return pick((a > b) | (a != a), a, b); }
+INLINE real r_min(real a, real b) { return pick((a < b) | (a != a), a, b); }
 
 INLINE real r_exp(real x) {
     x = r_most(r_least(x, LOWEST), HIGHEST);
@@ -119,7 +125,7 @@ INLINE real expm1_near(real x) {
     return scale * (r + r * r * exp_tail(r)) + (scale - 1);
 }
 
-INLINE real r_expm1(real x) { return m_abs(x) < 1 ? expm1_near(r_most(r_least(x, -1), 1)) : r_exp(x) - 1; }
+INLINE real r_expm1(real x) { return pick(m_abs(x) < 1, expm1_near(r_most(r_least(x, -1), 1)), r_exp(x) - 1); }
 
 INLINE real r_sigmoid(real x) { return 1 / (1 + r_exp(-x)); }
 
@@ -154,16 +160,16 @@ INLINE real log_normal(real x) {
 }
 
 INLINE real r_log(real x) {
-    const real tiny = x < SMALLEST ? (real)1 : (real)0;
-    const real y = tiny != 0 ? x * ROOM : x;
+    const real tiny = x < SMALLEST;
+    const real y = pick(x < SMALLEST, x * ROOM, x);
     const real found = log_normal(y) - tiny * (ROOM_LOG2 * (real)0.6931471805599453);
-    const real edge = x == 0 ? -(real)INFINITY : (x < 0 ? (real)NAN : x); /* infinity and NaN are their own */
-    return (x > 0 && x < (real)INFINITY) ? found : edge;
+    const real edge = pick(x == 0, -(real)INFINITY, pick(x < 0, (real)NAN, x)); /* infinity and NaN are their own */
+    return pick((x > 0) & (x < (real)INFINITY), found, edge);
 }
 
 INLINE real r_log1p(real x) {
     const real u = 1 + x, kept = (x - (u - 1)) / u;
-    return (u > 0 && u < (real)INFINITY) ? r_log(u) + kept : r_log(u);
+    return r_log(u) + pick((u > 0) & (u < (real)INFINITY), kept, 0);
 }
 
 #ifdef _OPENMP
