@@ -33,10 +33,8 @@ pytestmark = pytest.mark.skipif(
 CUDA = {"device.kind": "cuda"}
 KINDS = sorted(entry.component.name for entry in discover().of_kind("cell"))
 BATCH, STEPS, WIDTH = 3, 40, 16
-WAITS = 2
-"""Times that an update has to wait for the device: for the loss, and for the norm of the
-gradient.
-"""
+WAITS = 1
+"""Times that an update has to wait for the device: for the loss and the norm of the gradient."""
 
 
 def traced(cell, x, flags):
@@ -137,12 +135,22 @@ def test_a_run_of_the_cpu_goes_on_on_a_device(optimizer, tmp_path, monkeypatch):
     changes = {**changes, "training.optimizer": {"kind": optimizer}, "device.kind": "auto"}
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(torch.cuda, "device_count", lambda: 0)
+        patch.setattr(torch.cuda, "is_available", lambda: False)
         recurra.run(write(tmp_path, text), changes, runs=tmp_path / "runs", observer=Stopper([4]))
     with pytest.warns(
         recurra.errors.OtherVersion, match="was trained on cpu, and goes on on cuda:0"
     ):
         run = recurra.resume(tmp_path / "runs" / "task")
     assert run.network.device.type == "cuda" and run.result["steps"] == 12
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_a_run_says_on_which_gpu_it_ran(kind, tmp_path):
+    """One of the CPU says nothing of a GPU beside it."""
+    run = trained(tmp_path, "windows", **{"device.kind": kind})
+    said = json.loads((run.path / "environment.json").read_text())
+    gpu = {"cpu": None, "cuda": torch.cuda.get_device_name(0)}[kind]
+    assert said["device"] == str(run.network.device) and said.get("gpu") == gpu
 
 
 class Listener(Silent):
@@ -158,7 +166,7 @@ class Listener(Silent):
 
 @pytest.mark.parametrize("name", ["windows", "lanes", "labels", "series"])
 def test_an_update_waits_for_the_device_no_more_than_it_must(name, tmp_path):
-    """Nothing of recurra's own waits for the device but the looks at loss and gradient."""
+    """Nothing of recurra's own waits for the device but the one look at loss and gradient."""
     text, changes = TRIALS[name]
     changes = {
         **changes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from recurra.runs.checkpoints import Checkpoint
 from recurra.runs.folder import RunFolder
 from recurra.train import optimizer as optimizers
 from recurra.train.events import Saved, Updated
-from recurra.train.guard import CALM, Guard, NotFinite, norm_of
+from recurra.train.guard import CALM, Guard, NotFinite, looked_at
 
 SIZES = [0.0, 1e-40, 1e-20, 1e-8, 1e-3, 0.1, 0.5, 0.9, 0.999, 1.0, 1.5, 10.0, 99.0, 1e3, 1e15, -0.8]
 
@@ -82,9 +83,8 @@ def _holds(kind: str, drawn: random.Random) -> None:
             weight.grad = noise * scale * (noise > -0.5)
         before = _state(guard)
         try:
-            guard.update(
-                float(norm_of([weight.grad for weight in weights if weight.grad is not None]))
-            )
+            _, _, size = looked_at([], [each.grad for each in weights if each.grad is not None])
+            guard.update(size)
         except NotFinite:
             assert _same(before, _state(guard))
             return
@@ -130,7 +130,7 @@ def test_what_overflows_is_named(case: str) -> None:
     with pytest.raises(NotFinite, match=what):
         for _ in range(40):
             weights[0].grad = torch.full((2, 2), size)
-            guard.update(float(norm_of([weights[0].grad])))
+            guard.update(looked_at([], [weights[0].grad])[-1])
     assert not guard.harmed()
 
 
@@ -157,9 +157,12 @@ def test_a_calm_update_is_torchs_own() -> None:
 def test_a_norm_whose_squares_overflow_is_a_norm(size: float) -> None:
     """That of float64 is taken where float32 has none; a gradient that is infinite has none."""
     gradients = [torch.full((4,), size), torch.full((3, 4), size)]
-    assert float(norm_of(gradients)) == pytest.approx(4 * size, rel=1e-6)
+    losses, norm, number = looked_at([torch.tensor(0.1)], gradients)
+    assert losses == [float(torch.tensor(0.1))] and number == float(norm)
+    assert number == pytest.approx(4 * size, rel=1e-6)
     gradients[0][1] = torch.inf
-    assert not bool(norm_of(gradients).isfinite())
+    losses, norm, number = looked_at([torch.tensor(torch.nan)], gradients)
+    assert math.isnan(losses[0]) and number == float(norm) == math.inf
 
 
 STEEP = """\

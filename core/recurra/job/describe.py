@@ -28,8 +28,8 @@ def describe(
     """Write what the run is that so many processes train, before its first step."""
     execution = Execution.chosen(choices)
     ran_on = environment(
+        network.device,
         processes=processes,
-        device=str(network.device),
         paths=execution.paths,
         step_paths=execution.step_paths,
         randomness=randomness,

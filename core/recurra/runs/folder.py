@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import recurra
 from recurra import system
@@ -23,6 +23,9 @@ from recurra.runs import files
 from recurra.runs.bounded import LINE
 from recurra.runs.checkpoints import Checkpoints
 from recurra.runs.records import FAILED, FORMAT, LEFT, LOCK, Records, Written, reading
+
+if TYPE_CHECKING:
+    import torch
 
 SAMPLE = re.compile(rb"^--- step (?P<step>\d{1,18})(?P<final>, final)?$", re.MULTILINE)
 """The line before each sample in samples.txt."""
@@ -405,17 +408,19 @@ def versions() -> dict[str, str]:
     }
 
 
-def environment(**more: Any) -> dict[str, Any]:
-    """Return what the run ran on."""
+def environment(device: torch.device, **more: Any) -> dict[str, Any]:
+    """Return what the run ran on: the model of its processor, and of its GPU where it uses one."""
     import torch
 
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return {
         **versions(),
         "format": FORMAT,
         "platform": system.described(),
         "processor": platform.machine(),
         "cpu": model(),
-        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
+        **({"gpu": gpu} if gpu else {}),
         "threads": torch.get_num_threads(),
+        "device": str(device),
         **more,
     }

@@ -144,14 +144,26 @@ def _wild(group: dict[str, Any]) -> bool:
     return False
 
 
-def norm_of(gradients: Sequence[Tensor]) -> Tensor:
-    """Return the norm of all gradients together.
+def looked_at(
+    losses: Sequence[Tensor], gradients: Sequence[Tensor]
+) -> tuple[list[float], Tensor, float]:
+    """Return losses `[]` as numbers, and the norm of all gradients as a tensor and as a number.
 
-    Where their squares leave float32, and they do not, it is of float64.
+    A device is waited for once, for all of them. Where the squares of the gradients leave float32,
+    and they do not, the norm is of float64.
     """
     norm = nn.utils.get_total_norm(gradients)
-    if norm.dtype == torch.float64 or bool(norm.isfinite()):
-        return norm
-    if not all(bool(each.isfinite().all()) for each in gradients):
-        return norm
-    return nn.utils.get_total_norm([each.double() for each in gradients])
+    *seen, size = _numbers([*losses, norm])
+    if not math.isfinite(size) and norm.dtype != torch.float64:
+        if all(bool(each.isfinite().all()) for each in gradients):
+            norm = nn.utils.get_total_norm([each.double() for each in gradients])
+            size = float(norm)
+    return seen, norm, size
+
+
+def _numbers(tensors: Sequence[Tensor]) -> list[float]:
+    """Return tensors `[]` as numbers, copied from their device together."""
+    if any(each.device.type == "cpu" for each in tensors):
+        return [float(each) for each in tensors]
+    numbers: list[float] = torch.stack([each.detach() for each in tensors]).tolist()
+    return numbers

@@ -24,7 +24,7 @@ from recurra.randomness import begin, global_state, set_global_state
 from recurra.runs.checkpoints import Checkpoint
 from recurra.spec.tables import Training
 from recurra.train.events import Ended, Event, Progress, Saved, Updated, Validated
-from recurra.train.guard import Guard, NotFinite, norm_of
+from recurra.train.guard import Guard, NotFinite, looked_at
 from recurra.train.optimizer import Rate, chosen
 from recurra.train.passes import Passes
 from recurra.train.saved import in_form, join_optimizer, split_optimizer
@@ -190,20 +190,21 @@ class Trainer:
         scored, share_of = self._counted(batches)
         losses = [self._backward(index, batches, share_of) for index in range(len(batches))]
         agreed = None if self.passes.joint is None else self._agreed(self.passes.joint, losses)
-        norm = norm_of([w.grad for w in self.parameters if w.grad is not None])
+        gradients = [weight.grad for weight in self.parameters if weight.grad is not None]
 
-        # The first look at what the device has made of this update.
-        total = sum(map(float, losses)) if agreed is None else agreed
+        # The one look at what the device has made of this update.
+        seen, norm, size = looked_at([] if agreed is not None else losses, gradients)
+        total = sum(seen) if agreed is None else agreed
         if not math.isfinite(total):
             raise NotFinite(f"the loss is {total}")
-        if not math.isfinite(norm):
-            raise NotFinite(f"the norm of the gradient is {float(norm)}")
+        if not math.isfinite(size):
+            raise NotFinite(f"the norm of the gradient is {size}")
         # An update of which nothing is scored is none: neither decay nor momentum move a weight.
         if scored:
-            self._step(norm)
+            self._step(norm, size)
             progress.loss = total
 
-        progress.norm = float(norm)
+        progress.norm = size
         progress.step += 1
         progress.batch += len(batches)
         progress.tokens += scored
@@ -245,12 +246,14 @@ class Trainer:
         for weight in self.parameters:
             weight.grad = None
 
-    def _step(self, norm: Tensor) -> None:
+    def _step(self, norm: Tensor, size: float) -> None:
         """Update the weights by gradients of a norm, clipped where the task says so.
+
+        `size` is the norm as a number.
 
         Raises `NotFinite` where anything would be infinite after it.
         """
-        size, most = float(norm), self.training.clip_norm
+        most = self.training.clip_norm
         if most:
             nn.utils.clip_grads_with_norm_(self.parameters, most, norm)
             size = min(size, most)

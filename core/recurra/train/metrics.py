@@ -304,6 +304,9 @@ class Tally:
         point = scoring.loss.point(output)
         if self.undoing and undo is not None:
             point, target = self.undoing(point, undo)
+            if places is not None:
+                # Own units are numbers of the CPU, whatever the device of the network.
+                places = places.to(target.device)
         for metric in self.metrics:
             if metric.free:
                 continue
