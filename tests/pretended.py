@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter, tree_map
 
 DEVICE = torch.device("cuda:0")
 ATEN = torch.ops.aten
@@ -52,10 +51,9 @@ class Pretended:
 
     def take(self, value: Any) -> Any:
         """Say that all the tensors of a value lie there."""
-        for each in tree_iter(value):
-            if isinstance(each, Tensor):
-                storage = each.untyped_storage()
-                self.held[storage._cdata] = storage
+        for each in _tensors(value):
+            storage = each.untyped_storage()
+            self.held[storage._cdata] = storage
         return value
 
     def look(self) -> None:
@@ -79,7 +77,7 @@ class _Operations(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = [each for each in tree_iter((args, kwargs)) if isinstance(each, Tensor)]
+        given = _tensors((args, kwargs or {}))
         there = [self.device.has(each) for each in given]
         if not any(there):
             result = func(*args, **(kwargs or {}))
@@ -93,6 +91,15 @@ class _Operations(TorchDispatchMode):
             raise RuntimeError(f"{func}: tensors {shapes} are not on the device of the others")
         result = func(*args, **(kwargs or {}))
         return result if func in COPIES else self.device.take(result)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """Return the tensors of a value."""
+    if isinstance(value, Tensor):
+        return [value]
+    values = value.values() if isinstance(value, dict) else value
+    nested = isinstance(value, list | tuple | dict)
+    return [tensor for each in values for tensor in _tensors(each)] if nested else []
 
 
 def _by_mask(indices: Any, device: Pretended) -> bool:
@@ -124,8 +131,9 @@ class _Calls(TorchFunctionMode):
             self.device.look()
 
         to = self._asked(func, args, kwargs)
-        given = [each for each in tree_iter((args, kwargs)) if isinstance(each, Tensor)]
-        args, kwargs = tree_map(_on_cpu, (args, kwargs))
+        given = _tensors((args, kwargs))
+        args = [_on_cpu(each) for each in args]
+        kwargs = {name: _on_cpu(each) for name, each in kwargs.items()}
         before, self.device.inside = self.device.inside, any(map(self.device.has, given))
         looks = len(self.device.looks)
         try:

@@ -25,6 +25,8 @@ SHORT = {
     "training.checkpoint_every": 6,
 }
 
+SLOW = [name for name in TRIALS if name not in ("lanes", "series")]
+
 
 class Listener(Silent):
     """Notes what is looked at from after the second update to after the third."""
@@ -38,7 +40,10 @@ class Listener(Silent):
             self.seen[progress.step - 2] = len(self.looks)
 
 
-@pytest.mark.parametrize("name", ["windows", "lanes", "accumulation", "series", "labels"])
+@pytest.mark.parametrize(
+    "name",
+    ["lanes", "series", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)],
+)
 def test_an_update_looks_at_the_device_once(name, tmp_path):
     """Loss and norm of the gradient come from the device together, and nothing else does."""
     text, changes = TRIALS[name]
@@ -53,7 +58,7 @@ def test_an_update_looks_at_the_device_once(name, tmp_path):
 
 def test_a_run_ends_where_it_ends_on_the_cpu(tmp_path):
     """Up to rounding, and it says that the device was another."""
-    short = {**SHORT, "training.validate_every": 2}
+    short = {**SHORT, "training.validate_every": 4}
     with pretended():
         there = trained(tmp_path / "there", "windows", **short)
         told = json.loads((there.path / "environment.json").read_text())
@@ -64,13 +69,12 @@ def test_a_run_ends_where_it_ends_on_the_cpu(tmp_path):
     assert loss == pytest.approx(wanted, rel=1e-5)
 
 
-@pytest.mark.parametrize("vocabulary", [{}, {"difference": 1}])
-def test_answers_ahead_are_measured_where_they_are_undone(vocabulary, tmp_path):
+def test_answers_ahead_are_measured_where_they_are_undone(tmp_path):
     """What a device gives is measured in the data's own units, each step ahead by itself."""
     task = {
         "schema": 1,
         "source": {"kind": "numbers"},
-        "vocabulary": {"kind": "numeric", **vocabulary},
+        "vocabulary": {"kind": "numeric", "difference": 1},
         "target": {"kind": "horizon", "length": 3},
         "sequence": {"length": 6, "split": [0.6, 0.2, 0.2]},
         "encoder": {"kind": "identity"},
