@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from recurra.engine.build import Unbuildable
 from recurra.engine.fused import block
+from recurra.engine.fused import step as stepping
 from recurra.engine.fused.block import picked
 from recurra.errors import InputError, RunError
 from recurra.generate import blocks
@@ -191,6 +192,28 @@ def test_c_draws_what_numpy_draws(
     assert picked(rule.rule(key), row, seen, step).tolist() == wanted
 
 
+@given(
+    seed=st.integers(0, 999), symbols=st.sampled_from([127, 128, 129, 300, 2000]),
+    spread=st.sampled_from([0.0, 1e-3, 1.0, 30.0, 1e30]), grid=st.booleans(), rule=RULES,
+    top_k=st.sampled_from([0, 1, 3, 100, 129, 1500]),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_c_ranks_many_symbols_as_numpy_does(
+    seed: int, symbols: int, spread: float, grid: bool, rule: Sampling, top_k: int
+) -> None:
+    """Few are compared with each other, many sorted into boxes: near and far from each other, with
+    ties and without, and where most have a chance of nothing.
+    """
+    logits = spread * torch.randn(2, symbols, generator=torch.Generator().manual_seed(seed))
+    if grid:
+        logits = (logits * 2).round() / 2
+    if rule.temperature:
+        rule = replace(rule, top_k=top_k)
+    seen = torch.zeros(2, symbols, dtype=torch.bool)
+    wanted = rule.pick(logits, seen, PlacedDraws(seed, 5)).tolist()
+    assert picked(rule.rule(seed), logits, seen, 5).tolist() == wanted
+
+
 @given(x=st.floats(-750, 0))
 @settings(max_examples=100, deadline=None)
 def test_powers_are_those_of_e(x: float) -> None:
@@ -295,6 +318,33 @@ def test_many_streams() -> None:
     wanted, behind = by_steps(made, 10_000, 2, rule)
     assert found == wanted
     same(own, behind)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_streams_are_the_same_however_many_are_made_at_a_time(
+    threads: int, quick: Any, monkeypatch: Any
+) -> None:
+    """Parts of 8 rows and a rest, and all at once: the same symbols, to the bit, also step by step;
+    and each stream is as it would be alone in its part.
+    """
+    rule, count = Sampling(temperature=1.2, top_p=0.9), 29
+    monkeypatch.setattr(stepping, "LIGHT", 0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        whole = session(quick, count)
+        wanted = [ids.tolist() for ids in whole.draw_many(9, rule)]
+        monkeypatch.setattr(stepping, "PART", 8 // threads)
+        stepper(quick).kernel.step.renew()
+        parts = session(quick, count)
+        assert [ids.tolist() for ids in parts.draw_many(9, rule)] == wanted
+        same(parts, whole)
+        found, behind = by_steps(quick, count, 9, rule)
+        assert found == wanted
+        same(parts, behind)
+    finally:
+        torch.set_num_threads(before)
+        stepper(quick).kernel.step.renew()
 
 
 @pytest.mark.slow

@@ -52,12 +52,12 @@ class _Machine(ctypes.Structure):
 
     _fields_ = (
         ("forward", _pointer),
-        *((name, _integer) for name in ("rows", "threads", "columns")),
+        *((name, _integer) for name in ("rows", "part", "threads", "columns")),
         *((name, _pointer) for name in ("tensors", "matrices", "strides", "tools")),
         ("sequences", _integer),
         *((name, _pointer) for name in ("places", "widths", "tables", "gathered")),
         ("fields", _integer),
-        *((name, _pointer) for name in ("starts", "finals", "offsets")),
+        *((name, _pointer) for name in ("starts", "finals", "offsets", "sizes")),
         *((name, _integer) for name in ("room", "output", "width")),
     )
 
@@ -267,7 +267,7 @@ class Blocks:
 
     def _lay_out(self, arguments: Arguments) -> None:
         """Make what all calls for as many rows have in common."""
-        step, rows = self.step, arguments.rows
+        step, rows, part = self.step, self.step.rows, arguments.rows
         tables: list[Tensor] = []
         widths = [step.width]
         if step.every is not None:
@@ -275,7 +275,7 @@ class Blocks:
             widths = [table.shape[1] for table in tables]
         if any(len(table) < step.width_out for table in tables):
             raise ValueError(f"a step of {len(tables[0])} inputs gives {step.width_out} outputs")
-        gathered = [torch.empty(rows, width, dtype=step.dtype) for width in widths]
+        gathered = [torch.empty(part, width, dtype=step.dtype) for width in widths]
         size = step.dtype.itemsize
 
         def integers(numbers: Sequence[int]) -> Any:
@@ -286,9 +286,10 @@ class Blocks:
             "widths": integers(widths),
             "tables": pointers(tables),
             "gathered": pointers(gathered),
-            "starts": integers([start for start, _, _ in step.starts]),
-            "finals": integers([final for _, final, _ in step.starts]),
-            "offsets": integers([offset // size for _, _, offset in step.starts]),
+            "starts": integers([place.start for place in step.starts]),
+            "finals": integers([place.final for place in step.starts]),
+            "offsets": integers([place.offset // size for place in step.starts]),
+            "sizes": integers([place.size // size for place in step.starts]),
             "tensors": arguments.tensors,
             "matrices": arguments.matrices,
             "strides": arguments.strides,
@@ -297,6 +298,7 @@ class Blocks:
         machine = _Machine(
             forward=ctypes.cast(step.library.forward, ctypes.c_void_p),
             rows=rows,
+            part=part,
             threads=arguments.threads,
             columns=arguments.columns,
             sequences=len(widths),

@@ -86,35 +86,79 @@ static int64_t pop(const double *weights, int64_t *heap, int64_t *size) {
     return first;
 }
 
-/* Set to 0 the weights of symbols that may not be drawn. The largest weight is 1. */
-static void narrow(const rule_t *rule, double *weights, int64_t count, int64_t *heap, int64_t *ranked) {
-    const int cuts = 0 < rule->top_k && rule->top_k < count, shares = rule->top_p < 1;
-    int64_t last = -1; /* the last symbol that is left, by rank */
-    if (cuts || shares) {
-        int64_t size = 0, found = 0;
-        for (int64_t i = 0; i < count; i++)
-            if (weights[i] > 0) heap[size++] = i;
-        for (int64_t at = size / 2 - 1; at >= 0; at--) sink(weights, heap, size, at);
+/* Weights lie in boxes, 16 to an octave below 1, those of the greater before those of the less; the last holds the rest. */
+#define BOXES 256
+#define FEW 128 /* symbols, each of which is compared with all */
 
-        const int64_t most = cuts && rule->top_k < size ? rule->top_k : size;
-        if (cuts) {
-            while (found < most) ranked[found++] = pop(weights, heap, &size);
-            last = ranked[found - 1];
+INLINE int64_t box(double weight) {
+    int64_t own, one = (int64_t)1023 << 52;
+    memcpy(&own, &weight, sizeof own);
+    const int64_t below = (one - own) >> 48;
+    return below < 0 ? 0 : below < BOXES ? below : BOXES - 1;
+}
+
+/* Symbols by rank, as far as anybody asks: by their boxes, and in a box once it is reached. */
+typedef struct {
+    const double *weights;
+    int64_t *boxed, *ranked; /* the symbols in order of boxes, and those whose rank is known */
+    int64_t found, next;     /* how many are known, and the box of those that follow */
+    int32_t ends[BOXES];     /* where each box ends */
+} ranks_t;
+
+static void begin_ranks(ranks_t *at, const double *weights, int64_t count, int64_t *boxed, int64_t *ranked) {
+    at->weights = weights, at->boxed = boxed, at->ranked = ranked;
+    at->found = at->next = 0;
+    if (count <= FEW) {
+        for (int64_t i = 0; i < count; i++) boxed[i] = 0;
+        for (int64_t j = 0; j < count; j++) {
+            const double other = weights[j];
+            _Pragma("omp simd")
+            for (int64_t i = 0; i < count; i++) boxed[i] += (other > weights[i]) | ((other == weights[i]) & (j < i));
         }
+        for (int64_t i = 0; i < count; i++) ranked[boxed[i]] = i;
+        at->found = count;
+        return;
+    }
+    memset(at->ends, 0, sizeof at->ends);
+    for (int64_t i = 0; i < count; i++) at->ends[box(weights[i])]++;
+    int32_t all = 0;
+    for (int64_t b = 0; b < BOXES; b++) {
+        const int32_t own = at->ends[b];
+        at->ends[b] = all;
+        all += own;
+    }
+    for (int64_t i = 0; i < count; i++) boxed[at->ends[box(weights[i])]++] = i;
+}
+
+static int64_t of_rank(ranks_t *at, int64_t rank) {
+    while (at->found <= rank) {
+        int64_t *heap = at->boxed + at->found, size = at->ends[at->next++] - at->found;
+        if (size > 1)
+            for (int64_t i = size / 2 - 1; i >= 0; i--) sink(at->weights, heap, size, i);
+        while (size) at->ranked[at->found++] = pop(at->weights, heap, &size);
+    }
+    return at->ranked[rank];
+}
+
+/* Set to 0 the weights of symbols that may not be drawn. The largest weight is 1. */
+static void narrow(const rule_t *rule, double *weights, int64_t count, int64_t *boxed, int64_t *ranked) {
+    const int cuts = 0 < rule->top_k && rule->top_k < count, shares = rule->top_p < 1;
+    double edge = 0; /* the weight of the last symbol that is left, by rank, and which it is */
+    int64_t at = count;
+    if (cuts || shares) {
+        ranks_t ranks;
+        begin_ranks(&ranks, weights, count, boxed, ranked);
+        if (cuts) at = of_rank(&ranks, rule->top_k - 1), edge = weights[at];
         if (shares) {
             double whole = 0, held = 0;
-            for (int64_t i = 0; i < count; i++)
-                if (last < 0 || !before(weights, last, i)) whole += weights[i];
+            for (int64_t i = 0; i < count; i++) whole += weights[i] > edge || (weights[i] == edge && i <= at) ? weights[i] : 0;
             const double share = rule->top_p * whole;
-            for (int64_t rank = 0; rank < most && held < share; rank++) {
-                last = cuts ? ranked[rank] : pop(weights, heap, &size);
-                held += weights[last];
-            }
+            const int64_t most = cuts ? rule->top_k : count;
+            int64_t rank = 0;
+            while (rank < most && held < share) held += weights[of_rank(&ranks, rank++)];
+            if (rank) at = ranked[rank - 1], edge = weights[at];
         }
     }
-    double edge = 0;
-    int64_t at = count;
-    if (last >= 0) edge = weights[last], at = last;
     const double least = rule->min_p;
     for (int64_t i = 0; i < count; i++) {
         const double own = weights[i];
@@ -127,7 +171,7 @@ static void narrow(const rule_t *rule, double *weights, int64_t count, int64_t *
 static int64_t pick_one(const rule_t *rule, int64_t count, const real *logits, const unsigned char *seen, double number,
                         void *memory) {
     double *weights = memory, *sums = weights + count;
-    int64_t *heap = (int64_t *)(sums + count), *ranked = heap + count;
+    int64_t *boxed = (int64_t *)(sums + count), *ranked = boxed + count;
     float *low = (float *)sums;
     const float penalty = rule->penalty;
 
@@ -154,7 +198,7 @@ static int64_t pick_one(const rule_t *rule, int64_t count, const real *logits, c
     const double top = best, temperature = rule->temperature;
     for (int64_t i = 0; i < count; i++) weights[i] = power(((double)low[i] - top) / temperature);
     if ((0 < rule->top_k && rule->top_k < count) || rule->top_p < 1 || rule->min_p > 0)
-        narrow(rule, weights, count, heap, ranked);
+        narrow(rule, weights, count, boxed, ranked);
 
     double sum = 0;
     for (int64_t i = 0; i < count; i++) sums[i] = sum += weights[i];
@@ -203,7 +247,7 @@ int pick(const rule_t *rule, int64_t rows, int64_t count, const real *logits, co
 typedef struct {
     void (*forward)(long, long, long, long, long, long, const unsigned char *, const int64_t *, real **, real **,
                     const long *, void **);
-    int64_t rows, threads, columns;
+    int64_t rows, part, threads, columns; /* `part`: how many rows are made at a time, whose numbers a cache holds */
     real **tensors, **matrices;
     const long *strides;
     void **tools;
@@ -211,7 +255,7 @@ typedef struct {
     const int64_t *places, *widths;
     real **tables, **gathered;
     int64_t fields; /* of the state, and of each: its two places, and where it begins */
-    const int64_t *starts, *finals, *offsets;
+    const int64_t *starts, *finals, *offsets, *sizes; /* and how many numbers it has in a row */
     int64_t room, output, width; /* numbers of a state; the place of the output, and how wide it is */
 } machine_t;
 
@@ -255,14 +299,46 @@ static int stopped(const call_t *call, int64_t b, int64_t symbol) {
     return 0;
 }
 
+/* Read the inputs of `count` rows from `first` on: of symbols, or of the output before, of which so many are fed back. */
+static void gather(const machine_t *at, const int64_t *ids, const real *output, int64_t fed, int64_t first,
+                   int64_t count) {
+    for (int64_t i = 0; i < at->sequences; i++) {
+        const int64_t wide = at->widths[i];
+        real *to = at->gathered[i];
+        at->tensors[at->places[i]] = to;
+        if (!fed && at->rows == 1) at->tensors[at->places[i]] = at->tables[i] + ids[0] * wide;
+        else if (!fed)
+            for (int64_t b = 0; b < count; b++)
+                memcpy(to + b * wide, at->tables[i] + ids[first + b] * wide, wide * sizeof(real));
+        else
+            /* The rest of a row says that nothing of it is missing. */
+            for (int64_t b = 0; b < count; b++) {
+                memcpy(to + b * wide, output + (first + b) * at->width, fed * sizeof(real));
+                for (int64_t j = fed; j < wide; j++) to[b * wide + j] = 1;
+            }
+    }
+}
+
+/* Make a step of all rows, part by part. */
+static void advance(const machine_t *at, call_t *call, const int64_t *ids, const real *output) {
+    for (int64_t first = 0; first < at->rows; first += at->part) {
+        const int64_t count = at->rows - first < at->part ? at->rows - first : at->part;
+        gather(at, ids, output, call->fed, first, count);
+        for (int64_t i = 0; i < at->fields; i++)
+            at->tensors[at->starts[i]] = at->tensors[at->finals[i]] =
+                call->after + at->offsets[i] + first * at->sizes[i];
+        at->tensors[at->output] = call->last + first * at->width;
+        at->forward(1, count, at->threads, at->columns, 0, call->packing, 0, 0, at->tensors, at->matrices, at->strides,
+                    at->tools);
+        call->packing = 0;
+    }
+}
+
 /* Make steps; return how many, or -1 where there is no memory. */
 int64_t steps(const machine_t *at, const rule_t *rule, call_t *call) {
     const int64_t rows = at->rows, width = at->width;
     const double end = now() + call->seconds;
-    memcpy(call->after, call->before, at->room * sizeof(real));
-    for (int64_t i = 0; i < at->fields; i++)
-        at->tensors[at->starts[i]] = at->tensors[at->finals[i]] = call->after + at->offsets[i];
-    at->tensors[at->output] = call->last;
+    if (call->after != call->before) memcpy(call->after, call->before, at->room * sizeof(real));
     call->ill = -1;
 
     const real *output = call->logits;
@@ -271,31 +347,16 @@ int64_t steps(const machine_t *at, const rule_t *rule, call_t *call) {
         call->ill = unsound(rows, width, output);
         if (call->ill >= 0) break;
 
-        if (call->fed) {
-            /* The rest of a row says that nothing of it is missing. */
-            const int64_t wide = at->widths[0], own = call->fed;
-            for (int64_t b = 0; b < rows; b++) {
+        const int64_t own = call->fed;
+        int64_t *ids = own ? 0 : call->ids + made * rows;
+        if (own)
+            for (int64_t b = 0; b < rows; b++)
                 memcpy(call->said + (made * rows + b) * own, output + b * width, own * sizeof(real));
-                memcpy(at->gathered[0] + b * wide, output + b * width, own * sizeof(real));
-                for (int64_t j = own; j < wide; j++) at->gathered[0][b * wide + j] = 1;
-            }
-            at->tensors[at->places[0]] = at->gathered[0];
-        } else {
-            int64_t *ids = call->ids + made * rows;
+        else {
             if (pick(rule, rows, width, output, call->seen, call->drawn + made, at->threads, ids)) return -1;
             for (int64_t b = 0; b < rows; b++) call->seen[b * width + ids[b]] = 1;
-            for (int64_t i = 0; i < at->sequences; i++) {
-                const int64_t wide = at->widths[i];
-                real *from = at->tables[i];
-                at->tensors[at->places[i]] = rows == 1 ? from + ids[0] * wide : at->gathered[i];
-                if (rows > 1)
-                    for (int64_t b = 0; b < rows; b++)
-                        memcpy(at->gathered[i] + b * wide, from + ids[b] * wide, wide * sizeof(real));
-            }
         }
-        at->forward(1, rows, at->threads, at->columns, 0, call->packing, 0, 0, at->tensors, at->matrices, at->strides,
-                    at->tools);
-        call->packing = 0;
+        advance(at, call, ids, output);
         output = call->last;
         made++;
 

@@ -26,6 +26,7 @@ typedef uint64_t bits;
 #define BIAS 1023
 #define MAGIC 6755399441055744.0 /* 1.5 * 2^52: adding it rounds to a whole number, which its low bits then hold */
 #define LOWEST (-746.0)
+#define LOWEST_NORMAL (-708.0)
 #define HIGHEST 710.0
 #define LN2_HIGH 6.93147180369123816490e-01
 #define LN2_LOW 1.90821492927058770002e-10
@@ -46,6 +47,7 @@ typedef uint32_t bits;
 #define BIAS 127
 #define MAGIC 12582912.0f
 #define LOWEST (-104.0f)
+#define LOWEST_NORMAL (-87.0f)
 #define HIGHEST 89.0f
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW (-2.12194440e-4f)
@@ -127,7 +129,13 @@ INLINE real expm1_near(real x) {
 
 INLINE real r_expm1(real x) { return pick(m_abs(x) < 1, expm1_near(r_most(r_least(x, -1), 1)), r_exp(x) - 1); }
 
-INLINE real r_sigmoid(real x) { return 1 / (1 + r_exp(-x)); }
+/* exp(-x) is a normal number here, or infinity: a smaller one adds nothing to 1 */
+INLINE real r_sigmoid(real x) {
+    const real y = r_most(r_least(-x, LOWEST_NORMAL), HIGHEST);
+    const real n = (y * (real)1.4426950408889634 + MAGIC) - MAGIC;
+    const real r = (y - n * LN2_HIGH) - n * LN2_LOW;
+    return 1 / (1 + (1 + (r + r * r * exp_tail(r))) * power_of_two(n));
+}
 
 INLINE real r_tanh(real x) {
     const real e = expm1_near(r_most(2 * m_abs(x), 40));

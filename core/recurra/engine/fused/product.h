@@ -61,7 +61,7 @@
     }
 
 #if REGISTERS == 32
-TILE(8, 3) TILE(8, 1) TILE(6, 4) TILE(6, 1) TILE(4, 4) TILE(4, 1) TILE(3, 6) TILE(3, 1) TILE(2, 8) TILE(2, 1) TILE(1, 8) TILE(1, 1)
+TILE(8, 3) TILE(8, 2) TILE(8, 1) TILE(6, 4) TILE(6, 1) TILE(4, 4) TILE(4, 1) TILE(3, 6) TILE(3, 1) TILE(2, 8) TILE(2, 1) TILE(1, 8) TILE(1, 1)
 #else
 TILE(6, 2) TILE(6, 1) TILE(4, 2) TILE(4, 1) TILE(3, 3) TILE(3, 1) TILE(2, 4) TILE(2, 1) TILE(1, 6) TILE(1, 1)
 #endif
@@ -74,29 +74,31 @@ static inline int breadth(int rows) {
     return rows == 6 ? 2 : rows == 4 ? 2 : rows == 3 ? 3 : rows == 2 ? 4 : 6;
 }
 
+/* One tile; `wide` counts its panels. */
 static inline void tile(int rows, int wide, long K, const real *a, long lda, const real *w, real *c, long ldc, long columns) {
 #define PLACE K, a, lda, w, c, ldc, columns
-    switch (rows * 2 + wide) {
+    switch (rows * 16 + wide) {
 #if REGISTERS == 32
-    case 17: tile_8_3(PLACE); break;
-    case 16: tile_8_1(PLACE); break;
-    case 13: tile_6_4(PLACE); break;
-    case 9: tile_4_4(PLACE); break;
-    case 7: tile_3_6(PLACE); break;
-    case 5: tile_2_8(PLACE); break;
-    case 3: tile_1_8(PLACE); break;
+    case 131: tile_8_3(PLACE); break;
+    case 130: tile_8_2(PLACE); break;
+    case 129: tile_8_1(PLACE); break;
+    case 100: tile_6_4(PLACE); break;
+    case 68: tile_4_4(PLACE); break;
+    case 54: tile_3_6(PLACE); break;
+    case 40: tile_2_8(PLACE); break;
+    case 24: tile_1_8(PLACE); break;
 #else
-    case 13: tile_6_2(PLACE); break;
-    case 9: tile_4_2(PLACE); break;
-    case 7: tile_3_3(PLACE); break;
-    case 5: tile_2_4(PLACE); break;
-    case 3: tile_1_6(PLACE); break;
+    case 98: tile_6_2(PLACE); break;
+    case 66: tile_4_2(PLACE); break;
+    case 51: tile_3_3(PLACE); break;
+    case 36: tile_2_4(PLACE); break;
+    case 22: tile_1_6(PLACE); break;
 #endif
-    case 12: tile_6_1(PLACE); break;
-    case 8: tile_4_1(PLACE); break;
-    case 6: tile_3_1(PLACE); break;
-    case 4: tile_2_1(PLACE); break;
-    case 2: tile_1_1(PLACE); break;
+    case 97: tile_6_1(PLACE); break;
+    case 65: tile_4_1(PLACE); break;
+    case 49: tile_3_1(PLACE); break;
+    case 33: tile_2_1(PLACE); break;
+    case 17: tile_1_1(PLACE); break;
     }
 #undef PLACE
 }
@@ -111,9 +113,10 @@ void product(long rows, long columns, long K, const real *a, long lda, const rea
             const int high = height(rows - r), broad = breadth(high);
             long q = p;
             for (; q < p + group; ) {
-                const int wide = p + group - q >= broad;
+                const long left = p + group - q;
+                const int wide = left >= broad ? broad : high == 8 && left == 2 ? 2 : 1;
                 tile(high, wide, K, a + r * lda, lda, w + q * K * LANES, c + r * ldc + q * LANES, ldc, columns - q * LANES);
-                q += wide ? broad : 1;
+                q += wide;
             }
             r += high;
         }

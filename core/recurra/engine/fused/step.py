@@ -13,7 +13,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +38,20 @@ LIGHT = 1_000_000
 LARGEST = 1 << 24
 """Bytes of the largest table of inputs."""
 
+PART = 64
+"""Rows that a thread makes at a time, at most: what it computes of them stays in a cache."""
+TILE = 8
+"""Rows that a product makes at a time."""
+
+
+class Place(NamedTuple):
+    """A state field: its pointers before and after, where it begins, and the bytes of a row."""
+
+    start: int
+    final: int
+    offset: int
+    size: int
+
 
 class Step:
     """A compiled step.
@@ -50,10 +64,9 @@ class Step:
     rows: int  # for which there are buffers
     room: int  # how many numbers a state of so many rows has
     packing: bool  # whether the weights have to be packed in the next step
-    first: Arguments  # of a step that packs the weights
+    first: Arguments  # of a step of so many rows at a time that packs the weights
     later: Arguments  # of one that does not
-    # Of each field: its pointers before and after, and where it begins.
-    starts: list[tuple[int, int, int]]
+    starts: list[Place]  # of each field
     reads: list[int]  # of each sequence: the place of its pointer
     place: int  # of the output's pointer
     pointers: Any
@@ -135,22 +148,31 @@ class Step:
                 size = f"{len(state)} numbers for {rows} rows"
                 raise ValueError(f"a state of {size}, which have {self.room}")
 
-            # The kernel reads these tensors by their addresses: they must not be let go of before.
-            inputs = self._point(x)
             after = torch.empty(self.room, dtype=self.dtype)
             y = torch.empty(rows, self.width_out, dtype=self.dtype)
-
-            places = self.pointers
-            old, new = state.data_ptr(), after.data_ptr()
-            for start, final, offset in self.starts:
-                places[start] = old + offset
-                places[final] = new + offset
-            places[self.place] = y.data_ptr()
-
-            self.function(*(self.first if self.packing else self.later))
-            self.packing = False
-            del inputs
+            for first in range(0, rows, self.later.rows):
+                self._make(x, state, after, y, first)
             return y, after
+
+    def _make(self, x: Tensor, state: Tensor, after: Tensor, y: Tensor, first: int) -> None:
+        """Make the step of a part of the rows, from the first on."""
+        arguments = self.first if self.packing else self.later
+        count = min(arguments.rows, self.rows - first)
+        if count < arguments.rows:
+            arguments = arguments._replace(rows=count)
+
+        # The kernel reads these tensors by their addresses: they must not be let go of before.
+        inputs = self._point(x if count == self.rows else x[first : first + count])
+        places = self.pointers
+        old, new = state.data_ptr(), after.data_ptr()
+        for start, final, offset, size in self.starts:
+            places[start] = old + offset + first * size
+            places[final] = new + offset + first * size
+        places[self.place] = y.data_ptr() + first * y.shape[1] * y.itemsize
+
+        self.function(*arguments)
+        self.packing = False
+        del inputs
 
     def prepare(self, rows: int) -> None:
         """Read weights that have changed, and have buffers for a number of rows.
@@ -165,13 +187,12 @@ class Step:
 
     def _point(self, x: Tensor) -> Sequence[Tensor]:
         """Let the kernel read an input; return the tensors that it then reads."""
-        rows = self.rows
         if self.every is None:
-            if x.shape != (rows, self.width) or x.dtype != self.dtype:
-                expected = f"{(rows, self.width)} {self.dtype}"
+            if x.shape != (len(x), self.width) or x.dtype != self.dtype:
+                expected = f"{(len(x), self.width)} {self.dtype}"
                 raise ValueError(f"an input is {tuple(x.shape)} {x.dtype}, not {expected}")
             parts = [x.contiguous()]
-        elif rows == 1:
+        elif len(x) == 1:
             # One row of each table is read where it lies: nothing is copied.
             index = int(x)
             if not 0 <= index < len(self.tables[0]):
@@ -215,9 +236,11 @@ class Step:
         """Make the buffers for a number of rows."""
         self.rows = rows
         layout, lowered = self.layout, self.kernel.lowered
+        threads = torch.get_num_threads() if rows * layout.work > LIGHT else 1
+        part = _part(rows, threads)
 
         def buffers(widths: Sequence[int]) -> list[Tensor]:
-            return [torch.empty(rows * width, dtype=self.dtype) for width in widths]
+            return [torch.empty(part * width, dtype=self.dtype) for width in widths]
 
         self.buffers = {
             "seq": buffers(lowered.sequences),
@@ -228,7 +251,7 @@ class Step:
             "history": [torch.empty(0, dtype=self.dtype) for _ in lowered.state],
             "saved": buffers(layout.widths["saved"]),
             "extra": buffers(lowered.extras),
-            "own": [torch.empty(rows * self.kernel.scratch[0] + 1, dtype=self.dtype)],
+            "own": [torch.empty(part * self.kernel.scratch[0] + 1, dtype=self.dtype)],
             "packed": [self.memory],
         }
         self.pointers = layout.pointers(self.buffers)
@@ -240,22 +263,22 @@ class Step:
         offset = 0
         for slot, width in enumerate(lowered.state):
             start, final = layout.place("start", slot), layout.place("final", slot)
-            self.starts.append((start, final, offset))
-            offset += rows * width * self.dtype.itemsize
+            size = width * self.dtype.itemsize
+            self.starts.append(Place(start, final, offset, size))
+            offset += rows * size
         self.room = rows * sum(lowered.state)
         self.place = layout.place("extra")
-        self._pack_arguments()
+        self._pack_arguments(part, threads)
 
-    def _pack_arguments(self) -> None:
+    def _pack_arguments(self, rows: int, threads: int) -> None:
         """Make the arguments of a call, which stay the same until there are other buffers."""
-        layout, rows = self.layout, self.rows
+        layout = self.layout
         matrices = [self.values[matrix.slot] for matrix in layout.matrices]
         strides: list[int] = []
         for matrix, tensor in zip(layout.matrices, matrices, strict=True):
             strides += matrix.strides(tensor)
 
         # Threads have rows of their own, or columns of each product where there are fewer rows.
-        threads = torch.get_num_threads() if rows * layout.work > LIGHT else 1
         self.first = Arguments(
             steps=1,
             rows=rows,
@@ -271,6 +294,12 @@ class Step:
             tools=self.tools,
         )
         self.later = self.first._replace(packing=False)
+
+
+def _part(rows: int, threads: int) -> int:
+    """Return how many rows are made at a time: parts of about one size, of whole tiles."""
+    count = math.ceil(rows / (PART * threads))
+    return min(rows, math.ceil(rows / count / TILE / threads) * TILE * threads)
 
 
 def _recorded(
