@@ -86,7 +86,7 @@ static int64_t pop(const double *weights, int64_t *heap, int64_t *size) {
     return first;
 }
 
-/* Weights lie in boxes, 16 to an octave below 1, those of the greater before those of the less; the last holds the rest. */
+/* Weights lie in boxes, 16 to an octave below 1, the greater before the less; the last box holds the rest. */
 #define BOXES 256
 #define FEW 128 /* symbols, each of which is compared with all */
 
@@ -151,7 +151,10 @@ static void narrow(const rule_t *rule, double *weights, int64_t count, int64_t *
         if (cuts) at = of_rank(&ranks, rule->top_k - 1), edge = weights[at];
         if (shares) {
             double whole = 0, held = 0;
-            for (int64_t i = 0; i < count; i++) whole += weights[i] > edge || (weights[i] == edge && i <= at) ? weights[i] : 0;
+            for (int64_t i = 0; i < count; i++) {
+                const double own = weights[i];
+                whole += own > edge || (own == edge && i <= at) ? own : 0;
+            }
             const double share = rule->top_p * whole;
             const int64_t most = cuts ? rule->top_k : count;
             int64_t rank = 0;
@@ -247,7 +250,7 @@ int pick(const rule_t *rule, int64_t rows, int64_t count, const real *logits, co
 typedef struct {
     void (*forward)(long, long, long, long, long, long, const unsigned char *, const int64_t *, real **, real **,
                     const long *, void **);
-    int64_t rows, part, threads, columns; /* `part`: how many rows are made at a time, whose numbers a cache holds */
+    int64_t rows, part, threads, columns; /* `part`: how many rows are made at a time, for a cache to hold them */
     real **tensors, **matrices;
     const long *strides;
     void **tools;
@@ -299,7 +302,7 @@ static int stopped(const call_t *call, int64_t b, int64_t symbol) {
     return 0;
 }
 
-/* Read the inputs of `count` rows from `first` on: of symbols, or of the output before, of which so many are fed back. */
+/* Read the inputs of `count` rows from `first` on: symbols, or the numbers of the output before that are fed back. */
 static void gather(const machine_t *at, const int64_t *ids, const real *output, int64_t fed, int64_t first,
                    int64_t count) {
     for (int64_t i = 0; i < at->sequences; i++) {
