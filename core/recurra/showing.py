@@ -108,18 +108,24 @@ def plot(
     name: str,
     output: str | PathLike[str] | None = None,
     *,
+    layer: int | None = None,
     trust: bool = False,
 ) -> Picture:
     """Return a picture of a run by its name, and write it where an `output` is named.
 
-    How it is written its name tells: `.svg`, `.png` (needs the extra `plot`), or `.csv` for the
-    data of it. Raises `InputError` (RC080) for a name that there is not or that does not apply to
-    this run, with those that do, (RC051) for what is no run, and `RunError` (RC053).
+    Of `states` and `gates` a `layer`, counted from 1, is drawn alone. How it is written its name
+    tells: `.svg`, `.png` (needs the extra `plot`), or `.csv` for the data of it. Raises
+    `InputError` (RC080) for a name that there is not or that does not apply to this run, with those
+    that do, (RC051) for what is no run, and `RunError` (RC053).
     """
-    return drawn(view_of(run, arguments.flag("trust", trust)), name, output)
+    return drawn(view_of(run, arguments.flag("trust", trust), layer), name, output)
 
 
-def view_of(run: Any, trust: bool = False) -> View:
-    """Return what is drawn of a run. Raises `InputError` (RC051) for what is no run."""
+def view_of(run: Any, trust: bool = False, layer: Any = None) -> View:
+    """Return what is drawn of a run, of one `layer` alone if that is told.
+
+    Raises `InputError` (RC051) for what is no run, and (RC080) for what is no layer.
+    """
     folder = RunFolder.open(arguments.path("run", run))
-    return View(folder, lambda: opened(folder, "best", trust))
+    layer = None if layer is None else arguments.whole("layer", layer, 1)
+    return View(folder, lambda: opened(folder, "best", trust), layer)

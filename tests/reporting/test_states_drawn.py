@@ -16,6 +16,7 @@ from trials import ANSWERS, LABELS, PROSE, TAGS, about, write
 
 import recurra
 from recurra.drawing import HeatMap, Picture, Plot, Points, Table
+from recurra.errors import InputError
 from recurra.job.run import Run
 from recurra.reporting import free, lags, lengths, states
 from recurra.reporting.stretches import stretches
@@ -54,6 +55,10 @@ def _tasks() -> dict[str, tuple[str, dict[str, Any]]]:
         "stack": (
             about(PROSE, "inline", texts=WORDS).replace('"the "', '"ab"'),
             {"cell": {"stack": [dict(kind=kind, hidden_size=5) for kind in STACK]}},
+        ),
+        "horizon": (
+            about(SERIES, "inline", values=WAVE),
+            {"target": {"kind": "horizon", "length": 5, "decoder": "cell"}},
         ),
         "answers": (about(ANSWERS, "inline", texts=WORDS, answers=[w[::-1] for w in WORDS]), {}),
     }
@@ -134,16 +139,66 @@ def test_maps_show_what_a_trace_says(name: str, views: Views) -> None:
     text = "".join(read) if name != "tags" else read
     trace = run.trace(text)
     shown, gated = maps(states.picture(view)), maps(states.gates(view))
-    last = trace.layers[-1]
-    title = next(title for title in reversed(list(shown)) if title.startswith("What "))
-    count = len(read)
-    expected = last.output[:count].T
-    assert np.allclose(shown[title][:, :count], expected, atol=1e-5)
-    for title, values in gated.items():
-        gate = title.removeprefix("Gate ").partition(" of ")[0]
-        expected = last.gates[gate][:count].T
-        units = states._most(last.gates[gate], states.GATE_UNITS) if name != "answers" else range(6)
-        assert np.allclose(values[:, :count], expected[units], atol=1e-5)
+    count, layers = len(read), len(trace.layers)
+    assert len([title for title in shown if title.startswith("What ")]) == layers
+    for n, layer in enumerate(trace.layers, 1):
+        called = f"layer {n} of {layers}" if layers > 1 else "the layer"
+        expected = layer.output[:count].T
+        assert np.allclose(shown[f"What {called} gives"][:, :count], expected, atol=1e-5)
+        for gate in states._named(layer):
+            expected = layer.gates[gate][:count].T
+            units = states._most(layer.gates[gate], states.GATE_UNITS)
+            values = gated[f"Gate {gate} of {called}"]
+            rows = units if name != "answers" else range(6)
+            assert np.allclose(values[:, :count], expected[rows], atol=1e-5)
+
+
+def test_one_layer_is_drawn_alone_as_beside_the_others(views: Views) -> None:
+    """Whichever is asked for, by its number; one that there is not is told, with how many are."""
+    view = views["stack"]
+    for draw in (states.picture, states.gates):
+        whole, drawn = maps(draw(view)), {}
+        for layer in (1, 2):
+            alone = maps(draw(View(view.folder, lambda: view.run, layer)))
+            assert alone and all(f"layer {layer} of 2" in title for title in alone)
+            drawn |= alone
+        assert {title for title in whole} <= {*drawn}
+        assert all(np.array_equal(drawn[title], values) for title, values in whole.items())
+        with pytest.raises(Left, match="it has 2 layers, and none is number 3"):
+            draw(View(view.folder, lambda: view.run, 3))
+    with pytest.raises(InputError, match="lags is not of one layer"):
+        view.run.plot("lags", layer=1)
+    with pytest.raises(InputError, match="it has 2 layers"):
+        recurra.plot(view.path, "gates", layer=3)
+
+
+def test_of_many_layers_the_first_and_the_last_are_shown(
+    views: Views, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caption says how many are not, and what draws them."""
+    monkeypatch.setattr(states, "LAYERS", 1)
+    assert "Of 2 layers 1" not in states.gates(views["stack"]).caption
+    monkeypatch.setattr(states, "LAYERS", 2)
+    layers = views["stack"].run.network.layers
+    fives = [states.Inside(np.zeros((3, 2)), {}, {}, {})] * 5
+    assert states._shown(views["stack"], fives) == [0, 4] and len(layers) == 2
+
+
+def test_a_decoder_is_drawn_beside_the_layers(views: Views) -> None:
+    """What it gives in the steps ahead is what a trace says of the step they go on from."""
+    view = views["horizon"]
+    stretch = max(stretches(view, 4, states.STEPS), key=lambda each: len(each.elements))
+    shown, gated = maps(states.picture(view)), maps(states.gates(view))
+    last = stretch.begin + len(stretch.elements) - 1
+    plot = next(p for p in plots(states.picture(view)) if p.title == "What the decoder gives")
+    origin = last - view.run.network.ahead
+    assert plot.x.label == f"steps ahead of step {origin:,}"
+    series = view.data().store.values[: origin + 1]
+    decoder = view.run.trace(series.tolist()).decoder
+    assert np.allclose(shown["What the decoder gives"], decoder.output.T, atol=1e-5)
+    assert decoder.gates
+    for gate, values in decoder.gates.items():
+        assert np.allclose(gated[f"Gate {gate} of the decoder"], values.T, atol=1e-5)
 
 
 def test_saturation_is_counted_over_stretches(views: Views) -> None:

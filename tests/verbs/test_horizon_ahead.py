@@ -486,3 +486,43 @@ def test_a_prompt_with_no_covariates_is_refused(run: Run) -> None:
     """A session that reads covariates is told which are missing."""
     with pytest.raises(InputError, match="'price', 'sky' of 1 step are missing"):
         run.session(static_covariates={"area": 1.0}).feed([1.0])
+
+
+def test_a_trace_holds_what_the_decoder_says(run: Run) -> None:
+    """What the head reads in a forecast is the trace of the decoder's cell, with its covariates.
+
+    Where those of the steps ahead are not given there is none; of a window they are those of its
+    own steps ahead.
+    """
+    table = [row for row in rows(5, series=1)]
+    columns = dict(zip(NAMES, map(list, zip(*table, strict=True)), strict=True))
+    values, future = columns["y"][:STEPS], {name: columns[name] for name in ("price", "sky")}
+    whole = {
+        "values": values,
+        "covariates": future,
+        "static_covariates": {"area": columns["area"][0]},
+    }
+    if run.network.decoder is None:
+        assert run.trace(whole).decoder is None
+        return
+    read: list[Tensor] = []
+    hook = run.network.head.register_forward_pre_hook(lambda head, given: read.append(given[0]))
+    list(run.predict([whole], horizon=AHEAD))
+    hook.remove()
+    decoder = run.trace(whole).decoder
+    assert decoder is not None and decoder.output.shape == (AHEAD, 3)
+    assert np.allclose(decoder.output, read[-1].reshape(-1, AHEAD, 3)[-1].numpy(), atol=1e-12)
+    assert np.allclose(decoder.states["h"], decoder.output) and set(decoder.gates) >= {"r", "z"}
+    assert decoder.gradients.shape == (0, 0) and decoder.memory() == 0
+
+    few = {name: column[:STEPS] for name, column in future.items()}
+    assert run.trace({**whole, "covariates": few}).decoder is None
+    part = {
+        **whole,
+        "values": values[:15],
+        "covariates": {name: column[: 15 + AHEAD] for name, column in future.items()},
+    }
+    window = run.trace(whole, begin=3, steps=12).decoder
+    shorter = run.trace(part).decoder
+    assert window is not None and shorter is not None
+    assert np.allclose(window.output, shorter.output, atol=1e-12)

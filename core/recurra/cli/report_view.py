@@ -64,6 +64,10 @@ def plot(
             help="The file to write: .svg, .png, or .csv for its data; NAME.svg by default.",
         ),
     ] = None,
+    layer: Annotated[
+        int | None,
+        typer.Option(help="Of states and gates this layer alone; the lowest is 1.", min=1),
+    ] = None,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -71,7 +75,7 @@ def plot(
     from recurra.reporting.saving import drawn
     from recurra.showing import view_of
 
-    view = view_of(run, trust)
+    view = view_of(run, trust, None if name is None else layer)
     if name is None:
         _listed(view, as_json)
         return

@@ -212,15 +212,17 @@ class Run:
         same_vocabulary(self.folder, loaded, self.vocabulary)
         return loaded
 
-    def plot(self, name: str, output: Any = None) -> Picture:
+    def plot(self, name: str, output: Any = None, *, layer: int | None = None) -> Picture:
         """Return a picture of this run by its name, "curves" say, and write it where one is named.
 
-        It has `svg()`, `csv()` and `html()`, and shows itself in a notebook. How an `output` is
-        written its name tells: `.svg`, `.png` (needs the extra `plot`) or `.csv`. Raises
-        `InputError` (RC080) for a name that there is not, or that does not apply to this run, with
-        those that do, and `RunError` (RC053).
+        Of `states` and `gates` a `layer`, counted from 1, is drawn alone. It has `svg()`, `csv()`
+        and `html()`, and shows itself in a notebook. How an `output` is written its name tells:
+        `.svg`, `.png` (needs the extra `plot`) or `.csv`. Raises `InputError` (RC080) for a name
+        that there is not, or that does not apply to this run, with those that do, and `RunError`
+        (RC053).
         """
-        return drawn(View(self.folder, lambda: self), name, output)
+        layer = None if layer is None else arguments.whole("layer", layer, 1)
+        return drawn(View(self.folder, lambda: self, layer), name, output)
 
     def session(
         self,

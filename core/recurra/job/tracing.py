@@ -8,15 +8,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from recurra.data.marks import Marked
 from recurra.errors import InputError
 from recurra.generate import arguments
+from recurra.generate.companion import Companion
 from recurra.job.new import New
 from recurra.job.predict import Predictor, Read, of_row
 from recurra.model import lags as by_lags
 from recurra.model.completion import completions
-from recurra.model.tracing import Arrays, held, inside, saturation, states_at
+from recurra.model.network import States
+from recurra.model.tracing import (
+    Arrays,
+    decoded,
+    held,
+    inside,
+    left_at,
+    saturation,
+    states_at,
+)
 
 if TYPE_CHECKING:
     from recurra.job.run import Run
@@ -88,6 +99,8 @@ class Trace:
     layers: the lowest first
     origins: steps of these T at which gradients are taken, `[A]`
     lags: how many steps before an origin something was read, `[L]`; below 0 it came later
+    decoder: where a cell decodes the steps ahead (`target.decoder`), that cell in the steps ahead
+        of the last of these T, without gradients; None where their covariates are not given
     """
 
     elements: list[str] | NDArray[Any]
@@ -95,6 +108,7 @@ class Trace:
     layers: list[TracedLayer]
     origins: NDArray[np.int64]
     lags: NDArray[np.int64]
+    decoder: TracedLayer | None = None
 
     def __len__(self) -> int:
         return len(self.elements)
@@ -122,6 +136,7 @@ def trace_of(run: Run, sequence: Any, begin: Any, steps: Any, lags: Any) -> Trac
     x = read.x[None].to(network.device)
     with predictor.within():
         states = states_at(network, x, start)
+        decoder = _decoder(predictor, read, x[:, start:end], states, end + offset)
         layers = inside(network, x[:, start:stop], states)
         layers = [layer.between(begin - start, end - start) for layer in layers]
         at, norms = np.zeros(0, np.int64), [np.zeros((0, 0))] * len(layers)
@@ -141,7 +156,39 @@ def trace_of(run: Run, sequence: Any, begin: Any, steps: Any, lags: Any) -> Trac
         ],
         origins=at,
         lags=reach,
+        decoder=decoder,
     )
+
+
+def _decoder(
+    predictor: Predictor, read: Read, x: Tensor, states: States, count: int
+) -> TracedLayer | None:
+    """Return what goes on in a decoder's cell ahead of the last step of x `[1, T, ...]`.
+
+    So many elements of the sequence have come by then.
+    """
+    network, coming = predictor.network, None
+    if network.decoder is None:
+        return None
+    left = left_at(network, x, x.shape[1] - 1, states)
+    if network.coming:
+        rows, covariates = read.beside, predictor.covariates
+        assert rows is not None and covariates is not None, "covariates are read"
+        values = torch.zeros(count, 0)
+        companion, _ = Companion.beside(covariates, rows).after(
+            values, rows._replace(past=rows.past[:count])
+        )
+        try:
+            known = companion.ahead_of(network.ahead, network.ahead, left)
+        except InputError:
+            return None
+        coming = None if known is None else known[0]
+    made = decoded(network, left, coming)
+    if made is None:
+        return None
+    none = np.zeros(0, np.int64)
+    own = made.output, made.states, made.gates, made.bounds
+    return TracedLayer(*own, np.zeros((0, 0)), none)
 
 
 def _read(run: Run, predictor: Predictor, sequence: Any) -> tuple[Read, int]:

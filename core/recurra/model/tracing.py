@@ -74,6 +74,31 @@ def inside(network: Network, x: Inputs, states: States) -> list[Inside]:
     ]
 
 
+def decoded(network: Network, left: Tensor, coming: Tensor | None) -> Inside | None:
+    """Return what goes on in the cell of a decoder, if there is one, in the H steps ahead.
+
+    `left` `[W]` is what the layers have left at the step from which it goes on, and `coming`
+    `[H, Q]` what is known of the steps ahead, where covariates are read.
+    """
+    if network.decoder is None:
+        return None
+    known = None if coming is None else coming[None]
+    with watched([network.decoder.cell]) as (watch,), torch.no_grad():
+        output = network.decoder(left[None], known)
+    return Inside(output[0].cpu().numpy(), watch.states(), watch.gates(), watch.bounds)
+
+
+def left_at(network: Network, x: Inputs, step: int, states: States) -> Tensor:
+    """Return what the layers leave at a step of a sequence `[1, T, ...]`, `[W]`.
+
+    It begins with `states`.
+    """
+    with torch.no_grad():
+        hidden, _ = network.hidden(x[:, : step + 1], states)
+    left: Tensor = hidden[0, -1]
+    return left
+
+
 def _layer(layer: nn.Module, output: Tensor, watches: dict[int, WatchedCell]) -> Inside:
     """Return what goes on in a layer, of which each cell was watched."""
     result = Inside(output[0].cpu().numpy(), {}, {}, {})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,8 @@ UNITS = 32
 GATE_UNITS = 16
 NAMED = 60
 """Symbols that stand below a map by their names alone; of more each has its step beside it."""
-LAYERS = 2
-"""Layers that have a map: of more the first and the last."""
+LAYERS = 4
+"""Layers that have a map, the first and the last among them; any may be asked for alone."""
 GATES = 4
 """Gates of a layer that have a map, or a plot of their saturation."""
 READ = 2
@@ -43,44 +44,84 @@ MANY = 160
 EDGE = 0.1
 
 
+class Seen(NamedTuple):
+    """A stretch of the data, what goes on in each layer at its steps, and which have maps.
+
+    In the steps ahead of the step `origin` it is what goes on in the cell of a `decoder`.
+    """
+
+    stretch: Stretch
+    layers: list[Inside]
+    shown: list[int]
+    origin: int
+    decoder: Inside | None
+
+    @property
+    def note(self) -> str:
+        """What is to be said of layers that have no map."""
+        count = len(self.layers)
+        if len(self.shown) in (1, count):
+            return ""
+        return f" Of {count} layers {len(self.shown)} are shown; --layer draws any of them."
+
+
 def picture(view: View) -> Picture:
-    """Return the states of each layer over a stretch of the data. Raises `Left`."""
-    stretch, layers = _read(view)
+    """Return the states of layers over a stretch of the data. Raises `Left`."""
+    seen = _read(view)
+    stretch, layers = seen.stretch, seen.layers
     panels = _elements(stretch)
-    shown = _some(len(layers))
-    for index in shown:
-        layer = layers[index]
+    for index in seen.shown:
         name = _layer(index, len(layers))
-        panels.append(_map(f"What {name} gives", layer.output, stretch, UNITS))
-    last = layers[-1]
-    for field, values in last.states.items():
-        flat = values.reshape(len(values), -1)
-        if flat.shape == last.output.shape and not np.allclose(flat, last.output, equal_nan=True):
-            title = f"State {field} of {_layer(len(layers) - 1, len(layers))}"
-            panels.append(_map(title, flat, stretch, UNITS))
+        panels.append(_map(f"What {name} gives", layers[index].output, stretch, UNITS))
+    last = seen.shown[-1]
+    name = _layer(last, len(layers))
+    for field, values in _others(layers[last]).items():
+        panels.append(_map(f"State {field} of {name}", values, stretch, UNITS))
     if isinstance(stretch.elements, list):
-        panels.append(_shaded(stretch, last))
+        panels.append(_shaded(stretch, layers[last]))
     caption = f"{_whence(view, stretch)} A row is a unit: click on one to see its trace, then drag"
     caption += " over a span of it to find where the same units are as high."
-    return Picture("states", "What its units do", panels, caption)
+    if seen.decoder is not None:
+        steps = _ahead(seen)
+        panels.append(
+            _map("What the decoder gives", seen.decoder.output, stretch, UNITS, steps=steps)
+        )
+        for field, values in _others(seen.decoder).items():
+            panels.append(
+                _map(f"State {field} of the decoder", values, stretch, UNITS, steps=steps)
+            )
+    return Picture("states", "What its units do", panels, caption + seen.note)
+
+
+def _others(layer: Inside) -> dict[str, NDArray[Any]]:
+    """Return the states of a layer, `[T, W]`, that are as wide as what it gives, and other."""
+    flat = {field: values.reshape(len(values), -1) for field, values in layer.states.items()}
+    return {
+        field: values
+        for field, values in flat.items()
+        if values.shape == layer.output.shape
+        and not np.allclose(values, layer.output, equal_nan=True)
+    }
 
 
 def gates(view: View) -> Picture:
-    """Return the gates of the last layer over a stretch, and how saturated all are. Raises `Left`.
+    """Return the gates of layers over a stretch, and how saturated all are. Raises `Left`.
 
     The names are those that the code of the cell has for them.
     """
-    stretch, layers = _read(view)
-    if not any(layer.gates for layer in layers):
+    seen = _read(view)
+    stretch, layers = seen.stretch, seen.layers
+    decoder = seen.decoder
+    if not any(layer.gates for layer in (*layers, decoder) if layer is not None):
         raise Left("its cell squashes nothing but its state, so it has no gates")
     panels: list[Panel] = []
-    last = max(index for index, layer in enumerate(layers) if layer.gates)
-    layer = layers[last]
-    for name in _named(layer):
-        title = f"Gate {name} of {_layer(last, len(layers))}"
-        values = layer.gates[name].reshape(len(stretch.elements), -1)
-        bounds = layer.bounds[name]
-        panels.append(_map(title, values, stretch, GATE_UNITS, bounds, wide=False))
+    for index in seen.shown:
+        of = _layer(index, len(layers))
+        panels += _gates(layers[index], of, stretch)
+    if view.layer is not None and not panels:
+        raise Left(f"the cell of {of} squashes nothing but its state, so it has no gates")
+    if decoder is not None:
+        panels += _gates(decoder, "the decoder", stretch, _ahead(seen))
     panels += _saturated(view)
     caption = (
         f"{_whence(view, stretch)} Gates are what the step of the cell squashes, called as its"
@@ -89,26 +130,68 @@ def gates(view: View) -> Picture:
     caption += (
         " and is open; near the diagonal's ends it is a switch, near 0 it is never saturated."
     )
-    return Picture("gates", "What its gates do", panels, caption)
+    return Picture("gates", "What its gates do", panels, caption + seen.note)
 
 
-def _read(view: View) -> tuple[Stretch, list[Inside]]:
+def _gates(layer: Inside, of: str, stretch: Stretch, steps: Axis | None = None) -> Iterator[Panel]:
+    """Give a map of each gate that is shown of a layer."""
+    for name in _named(layer):
+        values = layer.gates[name].reshape(len(layer.output), -1)
+        title, bounds = f"Gate {name} of {of}", layer.bounds[name]
+        yield _map(title, values, stretch, GATE_UNITS, bounds, wide=False, steps=steps)
+
+
+def _ahead(seen: Seen) -> Axis:
+    """Return the axis of the steps ahead."""
+    assert seen.decoder is not None, "there is a decoder"
+    count = len(seen.decoder.output)
+    names = [f"{step + 1}" for step in range(count)]
+    return Axis(f"steps ahead of step {seen.origin:,}", names=names)
+
+
+def _read(view: View) -> Seen:
     """Return a stretch of the data and what goes on while it is read. Raises `Left`."""
     run = view.run
+    found: list[Stretch] = []
     with suppress(Left):
         found = stretches(view, 4, STEPS)
+    if found:
         stretch = max(found, key=lambda each: len(each.elements))
         with run.predictor().within():
-            return stretch, stretch.inside(run.network)
+            layers = stretch.inside(run.network)
+            origin, decoder = stretch.decoded(run.network)
+        return Seen(stretch, layers, _shown(view, layers), origin, _unless(view, decoder))
 
     # The data is gone: what the run has generated can be read all the same.
     made = view.result.get("generated")
     if not made or not isinstance(made, str | list):
         raise Left("neither the data of the run nor anything that it generated can be read")
     trace = run.trace(made, steps=STEPS, lags=0)
-    layers = [Inside(one.output, one.states, one.gates, one.bounds) for one in trace.layers]
+    layers = [_inside(layer) for layer in trace.layers]
     x = run.predictor().read(made).x[None]
-    return Stretch(x, 0, 0, trace.elements, "what it has generated"), layers
+    stretch = Stretch(x, 0, 0, trace.elements, "what it has generated")
+    decoder = None if trace.decoder is None else _inside(trace.decoder)
+    return Seen(stretch, layers, _shown(view, layers), len(trace) - 1, _unless(view, decoder))
+
+
+def _inside(layer: Any) -> Inside:
+    """Return a layer of a trace."""
+    return Inside(layer.output, layer.states, layer.gates, layer.bounds)
+
+
+def _unless(view: View, decoder: Inside | None) -> Inside | None:
+    """Return a decoder, unless one layer is asked for."""
+    return decoder if view.layer is None else None
+
+
+def _shown(view: View, layers: list[Inside]) -> list[int]:
+    """Return which layers have a map. Raises `Left` where one is asked for that there is not."""
+    count = len(layers)
+    if view.layer is None:
+        return sorted({round(at) for at in np.linspace(0, count - 1, min(count, LAYERS))})
+    if not 1 <= view.layer <= count:
+        raise Left(f"it has {count:,} layer{'s' * (count > 1)}, and none is number {view.layer:,}")
+    return [view.layer - 1]
 
 
 def _whence(view: View, stretch: Stretch) -> str:
@@ -119,11 +202,6 @@ def _whence(view: View, stretch: Stretch) -> str:
         if stretch.name.startswith("sequence"):
             where = f"{stretch.name} of the {part_of(view)[0]} split"
     return f"{count:,} steps of {where}, from step {stretch.begin:,} on."
-
-
-def _some(count: int) -> list[int]:
-    """Return which layers have a map."""
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, LAYERS))})
 
 
 def _layer(index: int, count: int) -> str:
@@ -176,6 +254,7 @@ def _map(
     most: int,
     bounds: tuple[float, float] | None = None,
     wide: bool = True,
+    steps: Axis | None = None,
 ) -> Plot:
     """Return a map of values `[T, W]`: a row for each unit, a column for each step."""
     units = _most(values, most)
@@ -190,7 +269,7 @@ def _map(
     if len(units) < values.shape[1]:
         notes = f"Of {values.shape[1]:,} units the {len(units)} that change most."
     height = float(min(300, max(60, 7 * len(units))))
-    x, y = _steps(stretch), Axis("unit", names=names)
+    x, y = steps or _steps(stretch), Axis("unit", names=names)
     return Plot(title, x, y, [shown], height=height, wide=wide, notes=notes)
 
 

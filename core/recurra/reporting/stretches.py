@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recurra.data.splits import Split
 from recurra.model.network import Network, States
-from recurra.model.tracing import Inside, inside, states_at
+from recurra.model.tracing import Inside, decoded, inside, left_at, states_at
 from recurra.reporting.view import View
 
 CONTEXT = 512
@@ -22,7 +22,8 @@ class Stretch(NamedTuple):
     """What is read of a sequence, `[1, N, ...]`, whose first step stands at a `position` of it.
 
     Of its steps those from `start` on are looked at of which there are `elements`: the names of
-    symbols, or numbers `[T, F]` in the data's units. It is called by its `name`.
+    symbols, or numbers `[T, F]` in the data's units. It is called by its `name`. What is known of
+    the steps ahead of each stands in `coming`, `[N, H, Q]`, where such is read.
     """
 
     x: Tensor
@@ -30,6 +31,7 @@ class Stretch(NamedTuple):
     start: int
     elements: list[str] | NDArray[Any]
     name: str
+    coming: Tensor | None = None
 
     @property
     def begin(self) -> int:
@@ -40,6 +42,20 @@ class Stretch(NamedTuple):
         """Return the states before a step of what is read."""
         position = torch.tensor([self.position], device=network.device)
         return states_at(network, self.x, step, network.initial_states(1, position))
+
+    def decoded(self, network: Network) -> tuple[int, Inside | None]:
+        """Return what goes on in a decoder's cell, if there is one, and ahead of which step.
+
+        That is the last step of which all that is ahead is looked at too, where there is such.
+        """
+        last = self.start + len(self.elements) - 1
+        if network.decoder is None:
+            return self.position + last, None
+        at = last - network.ahead if len(self.elements) > network.ahead else last
+        coming = None if self.coming is None else self.coming[at]
+        states = network.initial_states(1, torch.tensor([self.position], device=network.device))
+        left = left_at(network, self.x, at, states)
+        return self.position + at, decoded(network, left, coming)
 
     def inside(self, network: Network) -> list[Inside]:
         """Return what goes on in each layer at the steps that are looked at."""
@@ -101,12 +117,14 @@ def _stretch(view: View, split: Split, span: int, first: int, end: int, whole: b
     # What is read both ways is read to its end, and what is answered whole from its beginning.
     read_to = int(split.high[span]) if split.whole or split.at_once else end
     read_from = begin if whole else max(begin, first - CONTEXT)
+    coming = None
     if split.whole:
         row = data.store.sequence(np.array([begin]))
         x = data.reader.whole(row).x[:, : read_to - read_from]
     else:
         at, count = np.array([read_from]), np.array([read_to - read_from])
-        x = data.reader.cut(at, count, at, np.array([read_to])).x
+        batch = data.reader.cut(at, count, at, np.array([read_to]))
+        x, coming = batch.x, batch.ahead()
     values = np.asarray(data.store.values[first:end])
     elements = values if values.ndim > 1 else [data.read.symbol(n) for n in values.tolist()]
     row = int(data.store.sequence(np.array([begin]))[0])
@@ -116,4 +134,5 @@ def _stretch(view: View, split: Split, span: int, first: int, end: int, whole: b
         start=first - read_from,
         elements=elements,
         name=f"sequence {row + 1:,}",
+        coming=None if coming is None else coming[0].to(network.device),
     )

@@ -19,12 +19,13 @@ class Subject:
     """A picture by the name that it is asked for, what it is of, and the function that draws it.
 
     The function is named as `module:function`. It raises `Left` for a run to which it does not
-    apply.
+    apply. One that is `layered` can be of one layer alone.
     """
 
     name: str
     title: str
     home: str
+    layered: bool = False
 
     def picture(self, view: View) -> Picture:
         """Draw it. Raises `Left`."""
@@ -49,8 +50,8 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("calibration", "Whether chances hold", "recurra.reporting.answers:calibration"),
     Subject("position", "By what it has read", "recurra.reporting.positions:position"),
     Subject("surprise", "Where it is surprised", "recurra.reporting.answers:surprise"),
-    Subject("states", "What its units do", "recurra.reporting.states:picture"),
-    Subject("gates", "What its gates do", "recurra.reporting.states:gates"),
+    Subject("states", "What its units do", "recurra.reporting.states:picture", True),
+    Subject("gates", "What its gates do", "recurra.reporting.states:gates", True),
     Subject("lags", "How far back it remembers", "recurra.reporting.lags:picture"),
     Subject("lengths", "Longer than it was trained on", "recurra.reporting.lengths:picture"),
     Subject("free-running", "By itself, and corrected", "recurra.reporting.free:picture"),
@@ -83,10 +84,17 @@ def picture(view: View, name: str) -> Picture:
         cure = f"did you mean {close}?" if (close := nearest(name, named)) else ""
         fact = f"there is no picture {name!r}"
         raise InputError.of("RC080", fact, got=repr(name), allowed=", ".join(named), cure=cure)
+    if view.layer is not None and not named[name].layered:
+        able = ", ".join(subject.name for subject in SUBJECTS if subject.layered)
+        fact = f"{name} is not of one layer"
+        raise InputError.of("RC080", fact, key="layer", allowed=able, cure="leave layer out")
     try:
         return named[name].picture(view)
     except Left as why:
-        there = [each.name for each, made in pictures(view) if isinstance(made, Picture)]
+        if view.layer is not None:
+            there = [subject.name for subject in SUBJECTS if subject.layered]
+        else:
+            there = [each.name for each, made in pictures(view) if isinstance(made, Picture)]
         fact = f"{view.path} has no picture of {name}: {why.why}"
         allowed = ", ".join(there) or "none"
         raise InputError.of("RC080", fact, allowed=allowed, cure=why.cure) from why

@@ -49,9 +49,14 @@ class Left(Exception):
 class View:
     """What pictures are made of: the files of a run, and the opened run."""
 
-    def __init__(self, folder: RunFolder, opening: Callable[[], Any]) -> None:
-        """Take the folder of a run, and what opens it as a `Run`."""
-        self.folder, self.path = folder, folder.path
+    def __init__(
+        self, folder: RunFolder, opening: Callable[[], Any], layer: int | None = None
+    ) -> None:
+        """Take the folder of a run, and what opens it as a `Run`.
+
+        Pictures of layers show that one, counted from 1, if it is told.
+        """
+        self.folder, self.path, self.layer = folder, folder.path, layer
         self._opening = opening
         self._fault: Left | None = None
         self._lost: Left | None = None
