@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from terminal import command
@@ -20,12 +21,19 @@ from terminal import world as environment
 from trials import PROSE, write
 
 import recurra
+from recurra.comparing import planning
 from recurra.comparing.comparison import Comparison
 from recurra.comparing.variants import parsed_vary, variants_of
 from recurra.errors import InputError, Interrupted, RunError
+from recurra.job import summary
+from recurra.job.build import build_optimizer, sized
+from recurra.job.fresh import prepared
+from recurra.resolve import resolve
 from recurra.trials import pool
 from recurra.trials.trial import Trial, made
 
+BEGUN: list[subprocess.Popen[bytes]] = []
+"""The processes that were begun, in place of those that make trials."""
 SHORT = {"training.steps": 3, "device.path": "eager", "generation.length": 1}
 
 
@@ -34,10 +42,20 @@ def here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     """Make trials in this process, which has torch imported already, but for slow tests."""
     if "slow" not in request.keywords:
         monkeypatch.setattr(pool.Worker, "_asked", _asked)
+        monkeypatch.setattr(pool, "begun", _begun)
 
 
 def _asked(worker: pool.Worker, trial: Trial) -> dict[str, Any]:
     return {"outcome": made(trial)}
+
+
+def _begun(log: Path | None) -> subprocess.Popen[bytes]:
+    """Return a process that is ready, and ends with its stdin."""
+    pipe = subprocess.PIPE
+    argv = ["sh", "-c", "echo ready; exec cat >/dev/null"]
+    process = subprocess.Popen(argv, stdin=pipe, stdout=pipe)
+    BEGUN.append(process)
+    return process
 
 
 def compared(folder: Path, **more: Any) -> Comparison:
@@ -53,6 +71,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a comparison that was never interrupted."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pool.Worker, "_asked", _asked)
+        patch.setattr(pool, "begun", _begun)
         return Path(compared(tmp_path_factory.mktemp("whole")).folder)
 
 
@@ -155,6 +174,59 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.M
     assert len(recurra.compare(folder, jobs=1).rows) == 2
 
 
+def test_processes_begin_while_the_data_is_read_and_are_idle_when_steps_are_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as are asked for, and for all trials the same ones, those that tune rates too."""
+    order: list[str] = []
+    read, timed = planning.load_data, planning.in_turns
+
+    def reading(resolved: Any) -> Any:
+        order.append(f"read beside {len(BEGUN) - before}")
+        return read(resolved)
+
+    def waited(ahead: pool.Ahead) -> None:
+        wait(ahead)
+        order.append(f"{len(ahead.processes)} are idle")
+
+    def timing(*arguments: Any) -> Any:
+        order.append("timed")
+        return timed(*arguments)
+
+    wait, before = pool.Ahead.wait, len(BEGUN)
+    monkeypatch.setattr(pool.Ahead, "wait", waited)
+    monkeypatch.setattr(planning, "load_data", reading)
+    monkeypatch.setattr(planning, "in_turns", timing)
+    compared(tmp_path, cells="gru,rnn", seeds=2, match="none", tune_lr=2, jobs=2)
+    assert order == ["read beside 2", "2 are idle", "timed"]
+    assert len(BEGUN) - before == 2
+    assert all(process.poll() is not None for process in BEGUN)
+
+
+def test_memory_is_what_a_step_keeps(whole: Path, tmp_path: Path) -> None:
+    """Whatever was allocated before: twice the same, and the sizes that one way forward keeps."""
+    rows = json.loads((whole / "plan.json").read_text())["variants"]
+    ballast = [torch.empty(31 * size) for size in range(200)]
+    del ballast[::2]
+    resolved = resolve(whole / "1-gru.toml")
+    ready = prepared(resolved)
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    with sized(resolved, ready.network):
+        batch = summary.first_batch(ready.data)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            summary.loss_of(ready.network, batch, resolved.task.sequence.length)
+    weights = {weight.untyped_storage().data_ptr() for weight in ready.network.parameters()}
+    activations = sum(each.nbytes() for at, each in kept.items() if at not in weights)
+    optimizer = build_optimizer(resolved, ready.network)
+    expected = summary.memory(ready.network, optimizer, activations).total
+    assert rows[0]["memory"] == rows[2]["memory"] == expected
+
+
 def test_a_seed_that_fails_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told, its cell is ranked last whatever its other seeds are, and nothing is dropped."""
 
@@ -214,10 +286,11 @@ def test_a_trial_that_diverges_has_failed(tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_refused(
     more: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    """It is told before there is a folder."""
+    """It is told before there is a folder, and no process that was begun ahead stays."""
     with pytest.raises(InputError, match=words):
         compared(tmp_path, **more)
     assert not (tmp_path / "compares").exists()
+    assert all(process.poll() is not None for process in BEGUN)
 
 
 def test_data_that_has_changed_is_refused(whole: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,15 @@ from recurra.resolve import resolve
 from recurra.runs import files
 from recurra.runs.folder import next_folder
 from recurra.train.events import Observer
-from recurra.trials.places import HERE, Opening, checked_jobs, checked_place, opening
+from recurra.trials.places import (
+    HERE,
+    Opening,
+    ahead_of,
+    checked_jobs,
+    checked_place,
+    opening,
+)
+from recurra.trials.pool import Ahead
 
 DEFAULT = 5
 """Seeds of each variant."""
@@ -65,8 +74,8 @@ def compare(
     place = arguments.writable("compares", compares)
     at_once, where = checked_jobs(jobs), checked_place(on)
 
-    def places(folder: CompareFolder) -> Opening:
-        return opening(folder.path / "logs", at_once, where)
+    def places(folder: CompareFolder, ahead: Ahead | None = None) -> Opening:
+        return opening(folder.path / "logs", at_once, where, ahead)
 
     def told(lines: Iterable[str]) -> None:
         tell(observer, list(lines))
@@ -86,7 +95,8 @@ def compare(
     changes = arguments.overrides(overrides)
     if not isinstance(changes, Mapping):
         changes = list(changes)
-    return _begun(given, changes, question, place, places, told)
+    with ahead_of(at_once, where) as ahead:
+        return _begun(given, changes, question, place, partial(places, ahead=ahead), told, ahead)
 
 
 def _asked(
@@ -151,9 +161,10 @@ def _begun(
     root: Path,
     places: Callable[[CompareFolder], Opening],
     telling: Telling,
+    ahead: Ahead,
 ) -> Comparison:
     """Plan a comparison, make its folder, and make its trials."""
-    made = planned(task, overrides, question, telling)
+    made = planned(task, overrides, question, telling, ahead)
     arguments.writable("compares", root, made.plan.task)
     folder = CompareFolder(
         next_folder(root / made.plan.task, "comparisons", "--compares"), made.plan

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from recurra.errors import Interrupted, RunError
 from recurra.runs import files
 from recurra.trials.journal import Outcome
 from recurra.trials.places import Opening
+from recurra.trials.pool import Pool
 from recurra.trials.trial import Trial
 
 Telling = Callable[[Sequence[str]], None]
@@ -106,15 +109,21 @@ def completed(folder: CompareFolder, places: Opening, tell: Telling) -> Comparis
         for rate in plan.rates
         for each in plan.variants
     ]
-    with _telling_how_to_go_on(folder):
-        outcomes = _made(folder, tuning, places, tell)
+    tuned = [trial.name for trial in tuning]
+    finished = folder.journal.read()
+    names = [f"{each.folder}/{_of_seed(seed)}" for seed in plan.seeds for each in plan.variants]
+    most = max(sum(name not in finished for name in some) for some in (names, tuned))
+    with _telling_how_to_go_on(folder), ExitStack() as stack:
+        # One for all, begun where the first trial is to be made.
+        pool = cache(lambda: stack.enter_context(places(most)))
+        outcomes = _made(folder, tuning, pool, tell)
         rates = {each.folder: _tuned(folder, each, outcomes) for each in plan.variants}
         judged = [
-            _trial(folder, each, f"seed-{seed}", seed, rates[each.folder])
+            _trial(folder, each, _of_seed(seed), seed, rates[each.folder])
             for seed in plan.seeds
             for each in plan.variants
         ]
-        outcomes |= _made(folder, judged, places, tell)
+        outcomes |= _made(folder, judged, pool, tell)
     comparison = _told(folder, outcomes, rates)
     files.write_json(folder.path / "comparison.json", comparison.record())
     return comparison
@@ -137,6 +146,11 @@ class _telling_how_to_go_on:
             raise Interrupted.because(error, fact, cure) from None
 
 
+def _of_seed(seed: int) -> str:
+    """Return the folder of a seed's trial, within that of its variant."""
+    return f"seed-{seed}"
+
+
 def _trial(
     folder: CompareFolder, variant: PlannedVariant, name: str, seed: int, rate: float | None
 ) -> Trial:
@@ -154,7 +168,7 @@ def _trial(
 
 
 def _made(
-    folder: CompareFolder, trials: Sequence[Trial], places: Opening, tell: Telling
+    folder: CompareFolder, trials: Sequence[Trial], pool: Callable[[], Pool], tell: Telling
 ) -> dict[str, Outcome]:
     """Return the outcome of each trial; those that are not finished are made."""
     finished = folder.journal.read()
@@ -162,11 +176,10 @@ def _made(
     if len(waiting) < len(trials):
         tell([f"{len(trials) - len(waiting)} of {len(trials)} trials are finished already"])
     if waiting:
-        with places(len(waiting)) as pool:
-            for number, (trial, outcome) in enumerate(pool.each(waiting), 1):
-                folder.journal.append(trial.name, outcome)
-                said = "failed: " + outcome["why"] if outcome["state"] == "failed" else "done"
-                tell([f"trial {number} of {len(waiting)}: {trial.name} {said}"])
+        for number, (trial, outcome) in enumerate(pool().each(waiting), 1):
+            folder.journal.append(trial.name, outcome)
+            said = "failed: " + outcome["why"] if outcome["state"] == "failed" else "done"
+            tell([f"trial {number} of {len(waiting)}: {trial.name} {said}"])
     finished = folder.journal.read()
     return {trial.name: finished[trial.name] for trial in trials}
 

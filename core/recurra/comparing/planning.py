@@ -27,11 +27,11 @@ from recurra.comparing.costs import (
 from recurra.comparing.folder import Direction, Plan, PlannedVariant
 from recurra.comparing.variants import Variant, check_stack, slug
 from recurra.comparing.widths import Width, nearest_width
-from recurra.compatibility import expectable
+from recurra.compatibility import check_compatibility, expectable
 from recurra.data.reads import reading_once
 from recurra.errors import InputError, Problem, listing
 from recurra.job.build import build_optimizer
-from recurra.job.data import Data
+from recurra.job.data import Data, load_data
 from recurra.job.fresh import Prepared, prepared
 from recurra.job.paths import Execution
 from recurra.job.summary import measure, memory
@@ -40,6 +40,7 @@ from recurra.resolve import resolve
 from recurra.resolved import Resolved
 from recurra.spec.overrides import key_of, leaves, overriding
 from recurra.train import optimizer as optimizers
+from recurra.trials.pool import Ahead
 
 MATCHES = ("parameters", "state", "flops", "time", "none")
 """What may be made equal of the recurrent layers; of time that of the whole network."""
@@ -79,15 +80,31 @@ class Planned:
 
 @reading_once
 def planned(
-    task: Any, overrides: Mapping[str, Any] | Sequence[str], question: Question, tell: Telling
+    task: Any,
+    overrides: Mapping[str, Any] | Sequence[str],
+    question: Question,
+    tell: Telling,
+    ahead: Ahead | None = None,
 ) -> Planned:
-    """Return the plan of a comparison. Raises `InputError` for all that can be refused of it."""
+    """Return the plan of a comparison. Raises `InputError` for all that can be refused of it.
+
+    Processes of its trials begin `ahead`, while the data is read, and are idle while paths and
+    steps are timed.
+    """
     base = resolve(task, overrides)
     check_data(base)
     check_stack(base, question.cells, question.match != "none")
     tasks = [varied(task, overrides, variant.overrides) for variant in question.variants]
     for each in tasks:
         check_stack(each, (), question.match != "none")
+
+    if ahead is not None:
+        ahead.begin(len(tasks) * max(question.seeds, question.rates))
+    with blaming(tasks[0]), arithmetic(tasks[0].task.device):
+        check_compatibility(tasks[0])
+        load_data(tasks[0])
+    if ahead is not None:
+        ahead.wait()
 
     readied: list[Prepared] = []
     errors: list[float | None] = []

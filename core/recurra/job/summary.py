@@ -225,7 +225,10 @@ def _parts(network: Network, choices: list[Choice]) -> list[Part]:
 
 
 def measure(network: Network, batch: Batch | Whole, length: int) -> tuple[float, int]:
-    """Return the seconds of a step forward and back, and the bytes that the way back keeps."""
+    """Return the seconds of a step forward and back, and the bytes that the way back keeps.
+
+    These are those of one step: the next keeps the same elsewhere.
+    """
     weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
     sizes: dict[int, int] = {}
 
@@ -239,6 +242,7 @@ def measure(network: Network, batch: Batch | Whole, length: int) -> tuple[float,
     best = math.inf
     begun = time.perf_counter()
     for trial in range(TRIALS):
+        sizes.clear()
         start = time.perf_counter()
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             loss = loss_of(network, batch, length)

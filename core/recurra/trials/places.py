@@ -8,7 +8,7 @@ from pathlib import Path
 from recurra.errors import InputError
 from recurra.generate import arguments
 from recurra.model.device import cores
-from recurra.trials.pool import Pool
+from recurra.trials.pool import Ahead, Pool
 
 Opening = Callable[[int], Pool]
 """Gives places for so many trials at a time, at most."""
@@ -19,13 +19,18 @@ MOST = 1024
 """Trials beside each other."""
 
 
-def opening(logs: Path, jobs: int | None, on: str) -> Opening:
+def ahead_of(jobs: int | None, on: str) -> Ahead:
+    """Return the processes of `opening` that may begin ahead of it: those of this machine."""
+    return Ahead((jobs or cores()) if on == HERE else 0)
+
+
+def opening(logs: Path, jobs: int | None, on: str, ahead: Ahead | None = None) -> Opening:
     """Return what gives `jobs` places, by default as many as there are cores.
 
-    What processes here say is kept in a folder of logs.
+    What processes here say is kept in a folder of logs; some may have begun `ahead`.
     """
     if on == HERE:
-        return lambda most: Pool.here(min(jobs or cores(), most), logs)
+        return lambda most: Pool.here(min(jobs or cores(), most), logs, ahead)
     # An extra, imported for it alone.
     from recurra.trials.on_ray import RayPool
 

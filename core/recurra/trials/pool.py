@@ -60,14 +60,86 @@ def never(trial: Trial, report: Report) -> bool:
     return False
 
 
+MODULE = "recurra.trials.worker"
+
+
+def begun(log: Path | None) -> subprocess.Popen[bytes]:
+    """Begin a process that makes trials; what it says is lost where it has no log yet."""
+    with Path(os.devnull if log is None else log).open("ab") as said:
+        return subprocess.Popen(
+            [sys.executable, "-m", MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
+            start_new_session=True,
+        )
+
+
+class Ahead:
+    """Processes that begin before it is known what they make, for that takes them a while.
+
+    Left as a context, for whatever reason, those that nobody has taken are ended.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            # They have made nothing that could be lost.
+            process.kill()
+            process.wait()
+            closed(process)
+
+    def begin(self, most: int) -> None:
+        """Begin as many as there are to be, `most` at most."""
+        self.processes += [begun(None) for _ in range(min(self.count, most))]
+
+    def wait(self) -> None:
+        """Wait until all are idle, so that nothing is timed beside them."""
+        for process in self.processes:
+            assert process.stdout is not None
+            process.stdout.readline()
+
+    def take(self, log: Path) -> subprocess.Popen[bytes] | None:
+        """Take one, which from now on says in a log what it says; nothing where none is left."""
+        if not self.processes:
+            return None
+        process = self.processes.pop()
+        say(process, {"log": str(log.absolute())})
+        return process
+
+
+def say(process: subprocess.Popen[bytes], what: dict[str, Any]) -> None:
+    """Tell a process something; one that is gone hears nothing."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(what).encode() + b"\n")
+        process.stdin.flush()
+
+
+def closed(process: subprocess.Popen[bytes]) -> None:
+    """Close what leads to and from a process that is gone."""
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(OSError, ValueError):
+                stream.close()
+
+
 class Worker:
-    """A process that makes trials, begun when the first is asked for, and anew where it crashed."""
+    """A process that makes trials, begun when the first is asked for, and anew where it crashed.
 
-    module = "recurra.trials.worker"
+    It may have been begun ahead.
+    """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, process: subprocess.Popen[bytes] | None = None) -> None:
         self.log = log
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process = process
         self.closed = False
         self.judge: Judge | None = None
         self._lock = threading.Lock()
@@ -98,33 +170,20 @@ class Worker:
                 self.process = self._begun()
             process = self.process
         assert process.stdin is not None and process.stdout is not None
-        self._say(process, trial.as_data())
+        say(process, trial.as_data())
         while (line := process.stdout.readline()).endswith(b"\n"):
             answer: dict[str, Any] = json.loads(line)
+            if "ready" in answer:
+                continue
             if "report" not in answer:
                 return answer
             report: Report = answer["report"]
-            self._say(process, {"prune": self.judge is not None and self.judge(report)})
+            say(process, {"prune": self.judge is not None and self.judge(report)})
         process.wait()
         return None
 
-    def _say(self, process: subprocess.Popen[bytes], what: dict[str, Any]) -> None:
-        """Tell the process something; one that is gone hears nothing."""
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(what).encode() + b"\n")
-            process.stdin.flush()
-
     def _begun(self) -> subprocess.Popen[bytes]:
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", self.module],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
-                start_new_session=True,
-            )
+        return begun(self.log)
 
     def terminate(self) -> None:
         """Ask it to save what it trains, and to end; none is begun any more."""
@@ -145,13 +204,8 @@ class Worker:
         self._close()
 
     def _close(self) -> None:
-        """Close what leads to and from a process that is gone."""
-        if self.process is None:
-            return
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                with suppress(OSError, ValueError):
-                    stream.close()
+        if self.process is not None:
+            closed(self.process)
 
 
 class Pool:
@@ -163,11 +217,15 @@ class Pool:
         self.over = False
 
     @classmethod
-    def here(cls, jobs: int, logs: Path) -> Self:
-        """Return one of processes on this machine, each of which keeps a log of what it says."""
+    def here(cls, jobs: int, logs: Path, ahead: Ahead | None = None) -> Self:
+        """Return one of processes on this machine, each of which keeps a log of what it says.
+
+        Those that were begun `ahead` come first.
+        """
         logs.mkdir(parents=True, exist_ok=True)
         own = f"{platform.node() or 'here'}-{os.getpid()}"
-        return cls([Worker(logs / f"worker-{own}-{number + 1}.log") for number in range(jobs)])
+        each = [logs / f"worker-{own}-{number + 1}.log" for number in range(jobs)]
+        return cls([Worker(log, None if ahead is None else ahead.take(log)) for log in each])
 
     def __enter__(self) -> Self:
         return self

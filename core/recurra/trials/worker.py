@@ -1,8 +1,8 @@
 """A process that makes one trial after another, as it is told on its stdin.
 
-It answers each with a line of JSON, before which it may report what validations measure, and waits
-for a line that says whether the trial is pruned there. When its stdin ends, whoever began it is
-gone, and so is it.
+It says when it is ready, and may then be told of a log. It answers each trial with a line of JSON,
+before which it may report what validations measure, and waits for a line that says whether the
+trial is pruned there. When its stdin ends, whoever began it is gone, and so is it.
 """
 
 from __future__ import annotations
@@ -38,12 +38,24 @@ def main() -> None:
         tell({"report": report})
         return bool(said.get()["prune"])
 
+    tell({"ready": True})
     with handled(lambda number, frame: os._exit(128 + number)), once():
         while True:
-            answer = answered(Trial(**said.get()), judge)
+            asked = said.get()
+            if "log" in asked:
+                _say_in(asked["log"])
+                continue
+            answer = answered(Trial(**asked), judge)
             if "interrupted" in answer:
                 os._exit(answer["interrupted"])
             tell(answer)
+
+
+def _say_in(log: str) -> None:
+    """Say in a file from now on what is no answer."""
+    with open(log, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
 
 
 def _listen(said: queue.Queue[dict[str, Any]]) -> None:
