@@ -55,7 +55,7 @@ from recurra.runs.backtests import Asked, BacktestFolder, newest
 from recurra.runs.folder import RunFolder
 from recurra.runs.versions import check_trusted, check_trusted_files, warn_of_others
 from recurra.spec.tables import TRACK
-from recurra.spec.tracks import with_trackers
+from recurra.spec.tracks import as_asked, with_trackers
 from recurra.train.events import Observer
 from recurra.verifying.proof import Proof, Verified
 from recurra.verifying.rhythm import UPDATES, foretold, shortened
@@ -132,7 +132,9 @@ def run(
     observer = watching(observer)
     changed = with_trackers(with_levels(arguments.overrides(overrides), levels), track)
     here, launch = world(), relaunch.this_launch()
-    resolved = here.together(lambda: resolve(arguments.task(task), changed, data=data))
+    with as_asked():
+        resolved = here.together(lambda: resolve(arguments.task(task), changed, data=data))
+        check_trackers(resolved)
     check_bands(resolved, expect)
     agreed(resolved)
     name = resolved.task.name
@@ -194,13 +196,14 @@ def resume(
         trusted = arguments.flag("changed_plugins", changed_plugins) or trust
         check_trusted(folder, arguments.flag("trust", trusted), tell=False)
         asked = with_trackers(arguments.overrides(overrides), track)
-        changes = changed(folder, asked, data)
+        with as_asked():
+            changes = changed(folder, asked, data)
+            check_trackers(changes.asked)
         if checkpoint is not None:
             changes = replace(changes, step=arguments.whole("checkpoint", checkpoint))
         resolved = changes.asked
         check_bands(resolved, expect)
         agreed(resolved)
-        check_trackers(resolved)
         trackers = resolved.trackers if TRACK in resolved.document.data else None
         return go_on(folder, changes, observer, trackers=trackers)
 

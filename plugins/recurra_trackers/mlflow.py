@@ -7,13 +7,17 @@ import math
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from itertools import islice
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from recurra import Ending, Followed, Point, Tracker
+from recurra_trackers import texts
 from recurra_trackers.options import MlflowOptions
 
 T = TypeVar("T")
@@ -22,12 +26,18 @@ STATUS: Mapping[Ending, str] = {"done": "FINISHED", "interrupted": "KILLED", "fa
 FINAL = "final/"
 METRICS, PARAMETERS, LONGEST = 1000, 100, 500
 """What every server takes: of a request the metrics and the parameters, of a value the letters."""
+SAMPLES = "samples.txt"
+"""The artifact that holds all samples."""
 OTHER = re.compile(r"[^\w.\- :]")
 """What may not stand in a name."""
 
 
 class Mlflow(Tracker[MlflowOptions]):
     """Logs metrics such as `train/loss`, `validation/accuracy` and `final/perplexity` of a run.
+
+    Samples stand in an artifact of it, `samples.txt`, each below its step. Where it cannot be kept,
+    as on a server whose store of artifacts is not reached from here, metrics go on, and a tag of
+    the run, `recurra.samples`, says why there are no samples.
 
     MLflow forgets no metric. Where a run goes on from before the last that was told, those that
     come again are not told twice; and where one comes otherwise, or never again, what holds is
@@ -37,9 +47,17 @@ class Mlflow(Tracker[MlflowOptions]):
     requires: ClassVar[tuple[str, ...]] = ("mlflow",)
     install: ClassVar[str] = "pip install 'recurra[track]'"
 
+    @property
+    def texts(self) -> bool:
+        """Whether samples are asked for."""
+        return self.options.samples
+
     def begin(self, run: Followed, state: Mapping[str, Any] | None, step: int) -> None:
         """Begin a run in MLflow, or go on with it; of that take note of what may come again."""
         self.standing: dict[tuple[str, int], float] = {}
+        # What there is of samples, whether some of it is still to be written, and can be.
+        self.samples: list[Point] = []
+        self.unwritten, self.keeps = False, True
         self._connect(None if state is None else state["uri"])
         if state is None:
             name = self.options.experiment or run.task
@@ -52,9 +70,15 @@ class Mlflow(Tracker[MlflowOptions]):
             return
 
         self.id = str(state["run_id"])
-        for metric in self._history(self._found()):
+        found = self._found()
+        for metric in self._history(found):
             if metric.step > step or metric.key.startswith(FINAL):
                 self.standing[metric.key, metric.step] = metric.value
+        if self.texts:
+            with self._sampling():
+                told = self._sampled()
+                self.samples = [each for each in told if each.step <= step and not each.final]
+                self.unwritten = len(self.samples) < len(told)
         self.client.update_run(self.id, status="RUNNING")
 
     def log(self, points: Sequence[Point]) -> None:
@@ -71,24 +95,32 @@ class Mlflow(Tracker[MlflowOptions]):
         if differs:
             self._move({(each.key, each.step) for each in new})
         self._log(new)
+        told = [point for point in points if point.text]
+        self.samples += told
+        self.unwritten = self.unwritten or bool(told)
 
     def flush(self) -> Mapping[str, Any]:
-        """Return where the run is: what was logged is there already."""
+        """Write the samples, and return where the run is: what else was logged is there already."""
+        if self.unwritten and self.keeps:
+            with self._sampling():
+                self.client.log_text(self.id, texts.written(self.samples), SAMPLES)
+            self.unwritten = False
         return {"uri": self.uri, "run_id": self.id}
 
     def end(self, how: Ending) -> Mapping[str, Any]:
         """End the run in MLflow."""
         if how == "done" and self.standing:
             self._move(set())
+        state = self.flush()
         self.client.set_terminated(self.id, STATUS[how])
-        return self.flush()
+        return state
 
     def read(self, state: Mapping[str, Any]) -> list[Point]:
         """Return the metrics that MLflow has of a run."""
         self._connect(state["uri"])
         self.id = state["run_id"]
-        points = []
-        for metric in self._history(self._found()):
+        found, points = self._found(), self._sampled()
+        for metric in self._history(found):
             group, _, name = metric.key.partition("/")
             figures = {_unnamed(name): metric.value}
             points.append(Point(metric.step, group, figures, f"{group}/" == FINAL))
@@ -99,6 +131,8 @@ class Mlflow(Tracker[MlflowOptions]):
         if "mlflow" not in sys.modules:
             # It would tell its makers of each use.
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # Nor does it draw into the terminal.
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         tracking = import_module("mlflow.tracking")
         self.uri = _absolute(uri or self.options.uri or str(tracking.get_tracking_uri()))
         logger = logging.getLogger("mlflow")
@@ -127,6 +161,27 @@ class Mlflow(Tracker[MlflowOptions]):
         for key in found.data.metrics:
             yield from self.client.get_metric_history(self.id, key)
 
+    def _sampled(self) -> list[Point]:
+        """Return the samples that the run in MLflow has."""
+        if not any(each.path == SAMPLES for each in self.client.list_artifacts(self.id)):
+            return []
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.client.download_artifacts(self.id, SAMPLES, folder)
+            return list(texts.read(Path(path).read_bytes().decode()))
+
+    @contextmanager
+    def _sampling(self) -> Iterator[None]:
+        """Read or write samples; where that cannot be, the run says why, and it is not tried again.
+
+        What was written stays as it was.
+        """
+        try:
+            yield
+        except Exception as error:
+            self.keeps = False
+            why = f"not kept: {' '.join(str(error).split())}"
+            self.client.set_tag(self.id, "recurra.samples", why[:LONGEST])
+
     def _describe(self, keys: Mapping[str, Any]) -> None:
         Param = import_module("mlflow.entities").Param
         params = [Param(OTHER.sub("_", key), str(each)[:LONGEST]) for key, each in keys.items()]
@@ -153,6 +208,7 @@ class Mlflow(Tracker[MlflowOptions]):
         for some in _many(params, PARAMETERS):
             self.client.log_batch(self.id, params=some)
         self._log(entities.Metric(m.key, m.value, m.timestamp, m.step) for m in held)
+        self.unwritten = bool(self.samples)
         self.client.delete_run(old)
 
 

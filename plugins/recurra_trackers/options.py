@@ -21,11 +21,20 @@ class CsvOptions(FolderOptions):
     """Options of the table."""
 
 
-class TensorboardOptions(FolderOptions):
+class SampledOptions(TrackerOptions):
+    """What every tracker has that takes texts."""
+
+    samples: bool = Field(
+        True,
+        description="whether what the model generates at validations and in the end is told, too",
+    )
+
+
+class TensorboardOptions(SampledOptions, FolderOptions):
     """Options of TensorBoard."""
 
 
-class MlflowOptions(TrackerOptions):
+class MlflowOptions(SampledOptions):
     """Options of MLflow."""
 
     uri: str | None = Field(

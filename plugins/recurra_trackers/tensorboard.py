@@ -1,4 +1,4 @@
-"""Event files of TensorBoard: scalars by split, and the keys of the task as hyperparameters."""
+"""Event files of TensorBoard: scalars by split, samples, and the task as hyperparameters."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from recurra import Ending, Followed, Point, Tracker
 from recurra_trackers.options import TensorboardOptions
 from recurra_trackers.places import place_of
+from recurra_trackers.texts import SAMPLE, indented, plain
 
 STATUS: Mapping[Ending, str] = {
     "done": "STATUS_SUCCESS",
@@ -27,12 +28,19 @@ END = "_hparams_/session_end_info"
 class Tensorboard(Tracker[TensorboardOptions]):
     """Writes scalars as `train/loss`, `validation/accuracy` and `final/perplexity`, in float32.
 
+    Samples are texts, `validation/sample` and `final/sample`, set in so that they are shown as they
+    are.
     `tensorboard --logdir runs` shows all runs below a folder. Where a run goes on, what stood up to
     there is kept in a new event file, which takes the place of those before.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("tensorboard",)
     install: ClassVar[str] = "pip install 'recurra[track]'"
+
+    @property
+    def texts(self) -> bool:
+        """Whether samples are asked for."""
+        return self.options.samples
 
     def begin(self, run: Followed, state: Mapping[str, Any] | None, step: int) -> None:
         """Open an event file; of those that are there keep what was written up to a step."""
@@ -54,6 +62,8 @@ class Tensorboard(Tracker[TensorboardOptions]):
                 Summary.Value(tag=f"{point.group}/{name}", simple_value=value)
                 for name, value in point.figures.items()
             ]
+            if point.text:
+                values.append(_text(f"{point.group}/{SAMPLE}", indented(point.text)))
             self._write([_event(point.step, time.time(), summary=Summary(value=values))])
 
     def flush(self) -> Mapping[str, Any]:
@@ -72,13 +82,19 @@ class Tensorboard(Tracker[TensorboardOptions]):
     def read(self, state: Mapping[str, Any]) -> list[Point]:
         """Return what TensorBoard itself makes of the event files."""
         module = import_module("tensorboard.backend.event_processing.event_accumulator")
-        found = module.EventAccumulator(state["folder"], size_guidance={"scalars": 0}).Reload()
+        sizes = {"scalars": 0, "tensors": 0}
+        found = module.EventAccumulator(state["folder"], size_guidance=sizes).Reload()
         points = []
         for tag in found.Tags()["scalars"]:
             group, _, name = tag.partition("/")
             for each in found.Scalars(tag):
                 final = group == FINAL
                 points.append(Point(each.step, group, {name: each.value}, final))
+        for tag in found.Tags()["tensors"]:
+            group, _, name = tag.partition("/")
+            for each in found.Tensors(tag) if name == SAMPLE else ():
+                text = plain(each.tensor_proto.string_val[0].decode())
+                points.append(Point(each.step, group, {}, group == FINAL, text=text))
         return points
 
     def _open(self, place: Path, events: Iterable[Any]) -> None:
@@ -135,6 +151,17 @@ def _kept(events: Iterable[Any], step: int) -> Iterator[Any]:
 def _event(step: int, wall_time: float, **content: Any) -> Any:
     Event = import_module("tensorboard.compat.proto.event_pb2").Event
     return Event(step=step, wall_time=wall_time, **content)
+
+
+def _text(tag: str, text: str) -> Any:
+    """Return a text as TensorBoard shows it, among those of a tag."""
+    naming = import_module("tensorboard.plugins.text.metadata")
+    proto = import_module("tensorboard.compat.proto.summary_pb2")
+    tensors = import_module("tensorboard.compat.proto.tensor_pb2")
+    types = import_module("tensorboard.compat.proto.types_pb2")
+    about = naming.create_summary_metadata(display_name=tag, description="")
+    tensor = tensors.TensorProto(dtype=types.DT_STRING, string_val=[text.encode()])
+    return proto.Summary.Value(tag=tag, metadata=about, tensor=tensor)
 
 
 def _session(run: Followed) -> Any:

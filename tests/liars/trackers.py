@@ -20,6 +20,8 @@ class Plain(TrackerOptions):
 class Right(Tracker[Plain]):
     """Writes a line of JSON for each point."""
 
+    texts = True
+
     def begin(self, run, state, step):
         self.path = self.place(run, state)
         kept = []
@@ -74,6 +76,20 @@ class RoundsFigures(Right):
             if all(map(math.isfinite, point.figures.values()))
             else point
         )
+
+
+class TrimsSamples(Right):
+    """K01: blanks at the ends of a sample are nothing to keep."""
+
+    def line(self, point):
+        return super().line(point._replace(text=point.text.strip()))
+
+
+class SamplesPileUp(Right):
+    """K03: a sample of a step that comes again is one more."""
+
+    def kept(self, points, step):
+        return [point for point in points if point.text or point in super().kept([point], step)]
 
 
 class KeepsToItself(Right):
@@ -199,6 +215,8 @@ LIARS = [
     for check, title, others in (
         ("K01", "LosesTheLast", {"K02", "K03", "K04", "K07"}),
         ("K01", "RoundsFigures", {"K02", "K03", "K04", "K07"}),
+        ("K01", "TrimsSamples", {"K02", "K03", "K04", "K07"}),
+        ("K03", "SamplesPileUp", ()),
         ("K02", "KeepsToItself", ()),
         ("K02", "GivesAPath", {"P05", "P09", "K01", "K03", "K04", "K05", "K06", "K07", "K08"}),
         ("K03", "AppendsAll", ()),

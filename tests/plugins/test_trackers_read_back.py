@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import pytest
 
 import recurra
 from recurra.errors import Untracked
+from recurra.runs.folder import RunFolder
 from recurra_trackers import csv as table
 
 TASK = {
@@ -108,6 +110,12 @@ def test_a_table_is_whole_wherever_a_column_comes(tmp_path: Path) -> None:
     ]
 
 
+def samples(path: Path) -> dict[tuple[str, int], str]:
+    """Return the samples of a run's folder by their groups and steps."""
+    found = RunFolder(path).samples()
+    return {("final" if of["final"] else "validation", of["step"]): text for of, text in found}
+
+
 # TensorBoard
 
 
@@ -122,8 +130,29 @@ def scalars(folder: Path) -> dict[tuple[str, int], float]:
     return dict(points)
 
 
+def texts(folder: Path) -> dict[tuple[str, int], str]:
+    """Return the texts of a folder, each standing once, as TensorBoard's own page draws them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.text import metadata
+    from tensorboard.plugins.text.text_plugin import text_array_to_html
+
+    found = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
+    tags = found.PluginTagToContent(metadata.PLUGIN_NAME)
+    drawn = [
+        ((tag.removesuffix("/sample"), each.step), text_array_to_html(each.tensor_proto.string_val))
+        for tag in tags
+        for each in found.Tensors(tag)
+    ]
+    assert len(drawn) == len(dict(drawn))
+    return {
+        key: html.unescape(page.removeprefix("<pre><code>").removesuffix("\n</code></pre>"))
+        for key, page in drawn
+    }
+
+
 @pytest.mark.slow
 @needs("tensorboard")
+@pytest.mark.filterwarnings("default")
 def test_tensorboard_reads_a_run(tmp_path: Path) -> None:
     """Its reader has each figure of each record, after an end, after more steps, and its
     hyperparameters.
@@ -136,6 +165,8 @@ def test_tensorboard_reads_a_run(tmp_path: Path) -> None:
     assert scalars(folder) == pytest.approx(wanted(run.path), rel=1e-6, abs=1e-6)
     recurra.resume(run, {"training.steps": 16})
     assert scalars(folder) == pytest.approx(wanted(run.path), rel=1e-6, abs=1e-6)
+    assert texts(folder) == samples(run.path)
+    assert [*samples(run.path)][-2:] == [("validation", 15), ("final", 16)]
 
     found = EventAccumulator(str(folder)).Reload()
     held = found.PluginTagToContent(metadata.PLUGIN_NAME)
@@ -149,13 +180,15 @@ def test_tensorboard_reads_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @needs("tensorboard")
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("step", [5, 11])
 def test_tensorboard_reads_a_run_that_was_killed_once(tmp_path: Path, step: int) -> None:
     """Neither a point twice nor a gap, wherever the process was killed."""
     with killed(tmp_path, step, ["tensorboard"]) as path:
         recurra.resume(path)
-    found = scalars(path / "tracking" / "tensorboard")
-    assert found == pytest.approx(wanted(path), rel=1e-6, abs=1e-6)
+    folder = path / "tracking" / "tensorboard"
+    assert scalars(folder) == pytest.approx(wanted(path), rel=1e-6, abs=1e-6)
+    assert texts(folder) == samples(path)
 
 
 # MLflow
@@ -182,6 +215,14 @@ def metrics(uri: str) -> tuple[dict[tuple[str, int], float], Any]:
     return dict(points), run
 
 
+def kept(run: Any) -> str:
+    """Return the samples of a run in MLflow, by its own reader, as they stand in ours."""
+    from mlflow.artifacts import load_text
+
+    text: str = load_text(f"{run.info.artifact_uri}/samples.txt")
+    return text.replace("\n    ", "\n")
+
+
 @pytest.mark.slow
 @needs("mlflow")
 @pytest.mark.filterwarnings("default")
@@ -196,6 +237,7 @@ def test_mlflow_reads_a_run(tmp_path: Path, store: str) -> None:
     assert first.info.run_name == "read/1" and first.info.status == "FINISHED"
     assert first.data.params["cell.hidden_size"] == "4"
     assert first.data.tags["who"] == "a test"
+    assert kept(first) == (run.path / "samples.txt").read_text()
 
     # The same again: the same run. At another rate, or for fewer steps: one in its place.
     recurra.resume(run, checkpoint=6)
@@ -205,9 +247,11 @@ def test_mlflow_reads_a_run(tmp_path: Path, store: str) -> None:
     other, third = metrics(store)
     assert other == wanted(run.path) and third.info.run_id != first.info.run_id
     assert third.data.params == first.data.params and third.data.tags["who"] == "a test"
+    assert kept(third) == (run.path / "samples.txt").read_text()
     recurra.resume(run, {"training.steps": 9}, checkpoint=6)
     fewer, last = metrics(store)
     assert fewer == wanted(run.path) and last.info.status == "FINISHED"
+    assert kept(last) == (run.path / "samples.txt").read_text()
 
 
 @pytest.mark.slow

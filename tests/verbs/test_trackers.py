@@ -359,6 +359,39 @@ def test_what_is_wrong_is_refused_before_training(
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize(
+    ("track", "says"),
+    [
+        ("csv(timeou=3)", "--track csv(timeou=3): there is no key 'timeou' here"),
+        ("csv(timeout='3')", "write it without quotes: timeout = 3\n"),
+        ("mlflow(tags={a=1})", "--track mlflow(tags={a=1}) tags.a: a has the wrong type"),
+        ("cvs", "--track cvs: there is no tracker called 'cvs'"),
+        ("csv(3)", "--track csv(3): '3' is no option"),
+        ("csv", "-o #1: track=[], and --track csv --track csv ["),
+    ],
+)
+def test_what_is_wrong_stands_where_it_was_written(
+    track: str, says: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """An option is named as it was typed, with its own key, and nothing that nobody wrote."""
+    monkeypatch.chdir(tmp_path)
+    task = Path(recurra.__file__).parents[2] / "tasks" / "hello_gru.toml"
+    more = ["-o", "track=[]"] if says.startswith("-o") else []
+    done = command("run", task, *more, "--track", "csv", "--track", track)
+    done.fails(2, says)
+    assert "track[" not in done.err and "kind =" not in done.err
+
+
+def test_other_options_are_named_as_they_were_written(tmp_path: Path, monkeypatch: Any) -> None:
+    """So are `--seed` and `--levels`, which set keys as well; in Python it is the argument."""
+    monkeypatch.chdir(tmp_path)
+    task = Path(recurra.__file__).parents[2] / "tasks" / "hello_gru.toml"
+    command("run", task, "--levels", "80").fails(2, "error: --levels 80 generation.levels")
+    command("run", task, "--seed", "3", "-o", "seed=4").fails(2, "-o #1: seed=4, and --seed 3")
+    with pytest.raises(InputError, match=r"^track\[1\]\.timeou: there is no key"):
+        recurra.run(task, track=["csv", {"kind": "csv", "timeou": 3}])
+
+
 def test_a_table_of_a_file_is_told_with_its_place(tmp_path: Path) -> None:
     """What is wrong in a second table stands at its line and column."""
     task = tmp_path / "task.toml"

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from recurra.spec.overrides import Said
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
 
 Override = Annotated[
@@ -59,6 +61,11 @@ LevelsAsked = Annotated[
         metavar="N,N",
     ),
 ]
+
+
+def tracked(track: list[str] | None) -> list[str] | None:
+    """Return what `--track` asks for, each with how it was said; None where nothing is asked."""
+    return [Said(text, f"--track {text}") for text in track or ()] or None
 
 
 class Commands(TyperGroup):

@@ -38,6 +38,7 @@ from recurra.cli.common import (
     Trust,
     print_json,
     speaks_unicode,
+    tracked,
 )
 from recurra.cli.ending import (
     Stopped,
@@ -58,6 +59,7 @@ from recurra.errors import (
     RunError,
     exit_code_of,
 )
+from recurra.spec.overrides import Said
 from recurra.surroundings import odd_variables
 from recurra.train.interrupt import handled
 from recurra.world import joined, launched, leads
@@ -158,7 +160,7 @@ def run(
 
     overrides = list(override)
     if seed is not None:
-        overrides.append(f"seed={seed}")
+        overrides.append(Said(f"seed={seed}", f"--seed {seed}"))
 
     observer = watcher(quiet=as_json)
     done = verbs.run(
@@ -172,7 +174,7 @@ def run(
         runs=runs,
         levels=levels,
         paths_of=paths_of,
-        track=track or None,
+        track=tracked(track),
         observer=observer,
         expect=expect,
     )
@@ -214,7 +216,7 @@ def resume(
         observer=observer,
         trust=trust,
         checkpoint=checkpoint,
-        track=track or None,
+        track=tracked(track),
         expect=expect,
     )
     _finish_run(done, expect, as_json)

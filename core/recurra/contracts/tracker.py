@@ -22,8 +22,11 @@ class Point(NamedTuple):
     """What was measured after `step` updates: figures by their names, some of which may be nan.
 
     `split` is train, validation or test. Of training there is the loss since the point before, the
-    `rate` and the `tokens` so far. The last point of a run is `final`: the figures of its best
-    weights. It comes anew each time that a run is ended.
+    `rate` and the `tokens` so far. The last points of a run are `final`: the figures of its best
+    weights. They come anew each time that a run is ended.
+
+    A sample, which was generated at a validation or in the end, is a point of its own, with `text`
+    and no figures; numbers stand in it a line for each step. Trackers get it that take `texts`.
     """
 
     step: int
@@ -31,6 +34,7 @@ class Point(NamedTuple):
     figures: Mapping[str, float]
     final: bool = False
     epoch: int | None = None
+    text: str = ""
 
     @property
     def group(self) -> str:
@@ -68,6 +72,11 @@ class Tracker(ABC, Generic[O]):
 
     def __init__(self, options: O) -> None:
         self.options = options
+
+    @property
+    def texts(self) -> bool:
+        """Whether it takes samples as well; by default it gets points with figures alone."""
+        return False
 
     @abstractmethod
     def begin(self, run: Followed, state: Mapping[str, Any] | None, step: int) -> None:

@@ -13,6 +13,7 @@ from recurra.generate.levels import Levels
 from recurra.generate.spreads import Answers, Paths
 from recurra.job.series import check_forecasts
 from recurra.resolved import Resolved
+from recurra.spec.overrides import Said
 from recurra.spec.tables import Generation
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def with_levels(
     key, own = "generation.levels", list(written.parsed("levels", levels))
     if isinstance(overrides, Mapping):
         return {**overrides, key: own}
-    return [*overrides, f"{key}={own}"]
+    label = f"--levels {levels}" if isinstance(levels, str) else "levels"
+    return [*overrides, Said(f"{key}={own}", label)]
 
 
 def untold(resolved: Resolved) -> Iterator[Problem]:

@@ -89,14 +89,16 @@ class Trackers:
         earlier: list[Point] = []
         if step and self.tellers:
             earlier = [point_of(record) for record in folder.metrics()]
+            earlier += [point_of(*sample) for sample in folder.samples()]
+            earlier.sort(key=lambda point: (point.step, point.final))
         for teller in self.tellers:
             teller.begin(run, step, earlier)
         if self.tellers:
             folder.follower = self.record
 
-    def record(self, values: Mapping[str, Any]) -> None:
-        """Tell of a record."""
-        point = point_of(values)
+    def record(self, values: Mapping[str, Any], text: str) -> None:
+        """Tell of a record, or of a sample."""
+        point = point_of(values, text)
         for teller in self.tellers:
             teller.tell(point)
 
@@ -115,15 +117,18 @@ class Trackers:
                 raise
 
 
-def point_of(record: Mapping[str, Any]) -> Point:
-    """Return what a record tells; figures that are not finite stand in a file as text."""
+def point_of(record: Mapping[str, Any], text: str = "") -> Point:
+    """Return what a record tells, or what a sample does: its text.
+
+    Figures that are not finite stand in a file as text.
+    """
     figures = {}
     for name, value in record.items():
         number = float(value) if value in ("nan", "inf", "-inf") else value
         if name not in BESIDE and isinstance(number, int | float):
             figures[name] = float(number)
     final, epoch = bool(record.get("final")), record.get("epoch")
-    return Point(record["step"], record["split"], figures, final, epoch)
+    return Point(record["step"], record["split"], figures, final, epoch, text)
 
 
 class Teller:
@@ -240,8 +245,10 @@ class Teller:
             if not points:
                 points, how = self._next(None if settled else EVERY)
             if points:
-                with self._call():
-                    tracker.log(points)
+                taken = [point for point in points if tracker.texts or not point.text]
+                if taken:
+                    with self._call():
+                        tracker.log(taken)
                 last, settled = points[-1].step, False
             if how is not None or time.monotonic() - kept > EVERY:
                 # More may come of the last step.

@@ -6,7 +6,7 @@ import numpy as np
 
 from recurra.drawing import Axis, Line, Panel, Picture, Plot, Table
 from recurra.reporting.view import Left, View
-from recurra.runs.folder import SAMPLE
+from recurra.runs.folder import parsed_samples
 
 MOST = 10
 """Samples that are shown, from the first to the last."""
@@ -34,15 +34,8 @@ def picture(view: View) -> Picture:
 
 def parsed(text: str) -> list[tuple[str, str]]:
     """Return the samples of samples.txt, each with its step, in their order."""
-    content = text.encode("utf-8", "replace")
-    marks = [*SAMPLE.finditer(content)]
-    ends = [mark.start() for mark in marks[1:]] + [len(content)] * bool(marks)
-    found = []
-    for mark, end in zip(marks, ends, strict=True):
-        inner = content[mark.end() + 1 : end].decode("utf-8", "replace").removesuffix("\n")
-        step = f"{int(mark['step']):,}{', final' if mark['final'] else ''}"
-        found.append((step, inner))
-    return found
+    found = parsed_samples(text.encode("utf-8", "replace"))
+    return [(f"{step:,}{', final' if final else ''}", inner) for step, final, inner in found]
 
 
 def _cut(text: str) -> str:

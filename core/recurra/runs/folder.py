@@ -61,7 +61,7 @@ class RunFolder:
         # What was hashed of the records so far.
         self._tails: dict[str, files.Tail] = {}
         # Who is told of each record once it is written.
-        self.follower: Callable[[Mapping[str, Any]], None] | None = None
+        self.follower: Callable[[Mapping[str, Any], str], None] | None = None
 
     @classmethod
     def create(cls, root: Path, task: str) -> RunFolder:
@@ -133,12 +133,14 @@ class RunFolder:
         line = json.dumps(files.finite(values), allow_nan=False) + "\n"
         files.append(self.path / "metrics.jsonl", line, self._saved())
         if self.follower is not None:
-            self.follower(values)
+            self.follower(values, "")
 
     def sample(self, step: int, text: str, final: bool = False) -> None:
         """Append what was generated at a step, or in the end, to samples.txt."""
         heading = f"--- step {step}{', final' if final else ''}"
         files.append(self.path / "samples.txt", f"{heading}\n{text}\n", self._saved())
+        if self.follower is not None and text:
+            self.follower(_sampled(step, final), text)
 
     def note_failure(self, error: RecurraError | None) -> None:
         """Keep why the run has failed, or forget it as it goes on; where nothing can be written,
@@ -226,6 +228,20 @@ class RunFolder:
         with reading(path):
             yield from _records(_lines(path), lost)
 
+    def samples(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """Give the samples of samples.txt, but empty ones, each after what a record would say.
+
+        Raises `RunError` (RC052) if the file cannot be read at all.
+        """
+        path = self.path / "samples.txt"
+        if not os.path.lexists(path):
+            return
+        with reading(path):
+            content = path.read_bytes()
+        for step, final, text in parsed_samples(content):
+            if text:
+                yield _sampled(step, final), text
+
     def rewind(
         self,
         step: int,
@@ -269,6 +285,20 @@ class RunFolder:
             " it says of the steps before may be wrong"
         )
         warn(fact, Altered)
+
+
+def parsed_samples(content: bytes) -> Iterator[tuple[int, bool, str]]:
+    """Give the step of each sample, whether it is final, and its text."""
+    marks = [*SAMPLE.finditer(content)]
+    ends = [mark.start() for mark in marks[1:]] + [len(content)] * bool(marks)
+    for mark, end in zip(marks, ends, strict=True):
+        text = content[mark.end() + 1 : end].decode("utf-8", "replace").removesuffix("\n")
+        yield int(mark["step"]), bool(mark["final"]), text
+
+
+def _sampled(step: int, final: bool) -> dict[str, Any]:
+    """Return what a record would say of a sample: it is drawn where validation is looked at."""
+    return {"step": step, "split": "validation", "final": final}
 
 
 def next_folder(home: Path, what: str, option: str) -> Path:

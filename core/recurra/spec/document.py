@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -66,6 +67,12 @@ class Document:
         self.layers.append(layer)
         self._give_way(data)
         self._merge(self.data, data, ())
+
+    def part(self, key: Key, layers: Iterable[Layer]) -> None:
+        """Give each element of the list at a key a layer of its own, which says where it stands."""
+        for index, layer in enumerate(layers):
+            self.layers.append(layer)
+            self.origins[*key, index] = self._newest
 
     def remove(self, key: Key) -> bool:
         """Take a key away, with all that it holds; return whether it was there."""

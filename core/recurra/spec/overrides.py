@@ -27,6 +27,23 @@ _SINGLE = re.compile(_PART)
 _DATES = (datetime.date, datetime.time)
 
 
+class Said(str):
+    """What was said by an option of its own, and not by `-o`: `label` is how.
+
+    Of an override whose value is a list, `parts` are how each element was said; where one is empty,
+    its key is all that there is to name.
+    """
+
+    label: str
+    parts: tuple[str, ...]
+
+    def __new__(cls, text: str, label: str, parts: Iterable[str] = ()) -> Said:
+        """Return a text with its label."""
+        said = super().__new__(cls, text)
+        said.label, said.parts = label, tuple(parts)
+        return said
+
+
 @dataclass(frozen=True)
 class Override:
     """What one override says: its label, and its tables."""
@@ -35,6 +52,8 @@ class Override:
     tables: dict[str, Any]
     value: str = ""
     """The text of its value, where it was written as text."""
+    parts: tuple[str, ...] = ()
+    """Of a list, how each element was said, where one by one they were."""
 
 
 def overriding(overrides: Iterable[str] | Mapping[str, Any] | None) -> list[Override]:
@@ -49,7 +68,7 @@ def overriding(overrides: Iterable[str] | Mapping[str, Any] | None) -> list[Over
     elif overrides is not None:
         texts = [overrides] if isinstance(overrides, str) else overrides
         for number, text in enumerate(texts, 1):
-            parsed.append(_of_text(str(text), number))
+            parsed.append(_of_text(text, number))
 
     if clashes := list(_clashes(parsed)):
         raise InputError(clashes)
@@ -65,12 +84,15 @@ def _of_python(name: str, value: Any) -> Override:
 
 def _of_text(text: str, number: int) -> Override:
     tables = parse_override(text, number)
+    if isinstance(text, Said):
+        # How its value was written is said by the label.
+        return Override(text.label, tables, parts=text.parts)
     _, value = _split(text)
     return Override(_label(text, number), tables, value)
 
 
 def _label(text: str, number: int) -> str:
-    return f"-o #{number}: {text}"
+    return text.label if isinstance(text, Said) else f"-o #{number}: {text}"
 
 
 def parse_override(text: str, number: int = 1) -> dict[str, Any]:

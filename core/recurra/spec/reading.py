@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from recurra.errors import InputError, Place, nearest
 from recurra.spec import positions
 from recurra.spec.bounds import BEYOND, LARGEST, excess
 from recurra.spec.document import Document, Key, Layer, expanded, line_of
-from recurra.spec.overrides import key_of, overriding, parse_override, plain, unset_keys
+from recurra.spec.overrides import (
+    key_of,
+    leaves,
+    overriding,
+    parse_override,
+    plain,
+    unset_keys,
+)
 
 __all__ = ["Document", "Key", "Layer", "parse_override", "read", "read_toml"]
 
@@ -56,6 +64,8 @@ def read(
             raise InputError.of("RC005", fact, place=Place(change.label))
         layer = Layer(change.label, _here(), override=True, value=change.value)
         document.add(layer, change.tables)
+        for key, _ in leaves(change.tables) if change.parts else ():
+            document.part(key, (replace(layer, label=label) for label in change.parts))
 
     if document.faults:
         raise InputError(document.faults)

@@ -20,20 +20,22 @@ NAMES = ("p:yes", "f1 of a b", "coverage-80", "80 %", "größe", "a/b", "step", 
 
 @check("K01", "what was told stands there, once", "tracker", firm=True, since=SINCE)
 def stands(subject: TrackerSubject) -> Measured:
-    """Each figure of each point stands at its step, under its split and name, once, to float32.
+    """Each figure of each point stands at its step, under its split and name, once, to float32,
+    and, of a tracker that takes `texts`, each sample to the letter.
 
-    Points come alone or many at a time, of training, of validation, and a final one. A figure that
+    Points come alone or many at a time, of training, of validation, and final ones. A figure that
     is lost or stands at another step draws another curve than the run has. To mend it: write all
     points that `log` is given, each figure of each, and `final` ones where no other can be.
     """
-    told = [*points(1, LAST), final(LAST)]
+    told = [*points(1, LAST), *final(LAST)]
     with subject.home() as home:
         tracker = subject.tracker()
         tracker.begin(subject.run(home), None, 0)
         subject.told(tracker, told)
         state = subject.ended(tracker, "done")
         subject.holds(state, told, "after the end")
-    return Measured(detail=f"{len(told)} points, figures within {NEAR:g}")
+    taken = len(subject.taken(told, tracker))
+    return Measured(detail=f"{taken} points, figures within {NEAR:g}")
 
 
 @check("K02", "what was flushed outlives the process", "tracker", firm=True, since=SINCE)
@@ -65,7 +67,7 @@ def goes_on(subject: TrackerSubject) -> None:
     and the instance is a new one. To mend it: in `begin`, forget what is after `step` and what was
     final, or remember it, so that nothing is written twice.
     """
-    before = [*points(1, LAST), final(LAST)]
+    before = [*points(1, LAST), *final(LAST)]
     early = points(1, AGAIN)
     cases = (("the same", LAST, 0.0), ("others", LAST, 0.25), ("fewer", 6, 0.25))
     with subject.home() as home:
@@ -77,7 +79,7 @@ def goes_on(subject: TrackerSubject) -> None:
 
             again = subject.tracker()
             again.begin(subject.run(home, number), state, AGAIN)
-            after = [*points(AGAIN + 1, last, salt), final(last, salt)]
+            after = [*points(AGAIN + 1, last, salt), *final(last, salt)]
             subject.told(again, after)
             held = subject.ended(again, "done")
             subject.holds(held, [*early, *after], f"where {when} came again")

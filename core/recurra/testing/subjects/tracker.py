@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,8 +20,17 @@ from recurra.testing.subjects.subject import Subject
 NEAR = 1e-6
 """How far a figure may be from what was told: some places keep float32."""
 
-Standing: TypeAlias = dict[tuple[int, str, str], list[float]]
-"""By step, group and name the figures that stand."""
+SAMPLE = "a sample"
+"""What a text is called among figures."""
+TEXTS = ("hello", "two\n\n  lines, <b>one</b>\n", "--- step 9\n# größe `x` | 1\t2 |", " \r\n")
+"""Samples: with empty lines, blanks at both ends, marks that mean something elsewhere."""
+
+STORES: dict[str, Mapping[str, bytes]] = {}
+"""By tracker the files of a store that took longer than `LONG` seconds to be set up."""
+LONG = 1.0
+
+Standing: TypeAlias = dict[tuple[int, str, str], list[Any]]
+"""By step, group and name the figures that stand, and the samples."""
 
 
 class TrackerSubject(Subject[Tracker[Any]]):
@@ -35,29 +45,53 @@ class TrackerSubject(Subject[Tracker[Any]]):
 
     @contextmanager
     def home(self) -> Iterator[Path]:
-        """Give a new folder, which is the current one meanwhile: relative paths lead there."""
-        before = os.getcwd()
-        with tempfile.TemporaryDirectory() as folder:
-            os.chdir(folder)
-            try:
-                yield Path(folder)
-            finally:
-                os.chdir(before)
+        """Give a new folder, which is the current one meanwhile: relative paths lead there.
+
+        A store that takes long to be set up, as a database does, is set up once and is there.
+        """
+        with _inside() as folder:
+            for name, content in self._set_up().items():
+                (folder / name).write_bytes(content)
+            yield folder
+
+    def _set_up(self) -> Mapping[str, bytes]:
+        """Return what a tracker leaves in the current folder that has followed a run, if it took
+        long.
+        """
+        name = self.entry.qualified
+        if name in STORES:
+            return STORES[name]
+        STORES[name] = {}
+        tracker, began = self.tracker(), time.monotonic()
+        with _inside() as folder, suppress(Exception):
+            # What fails here fails in a check.
+            tracker.begin(self.run(folder, task="before"), None, 0)
+            tracker.end("done")
+            if time.monotonic() - began > LONG:
+                files = [path for path in folder.iterdir() if path.is_file()]
+                STORES[name] = {path.name: path.read_bytes() for path in files}
+        return STORES[name]
 
     @staticmethod
-    def run(home: Path, number: int = 1) -> Followed:
+    def run(home: Path, number: int = 1, task: str = "task") -> Followed:
         """Return a run in a folder."""
-        path = home / "runs" / "task" / str(number)
+        path = home / "runs" / task / str(number)
         path.mkdir(parents=True, exist_ok=True)
-        keys = {"name": "task", "seed": number, "cell.kind": "gru", "sequence.carry": False}
+        keys = {"name": task, "seed": number, "cell.kind": "gru", "sequence.carry": False}
         about = {"parameters": 1234, "torch": "2.6"}
-        return Followed(f"task/{number}", "task", path, path / "tracking" / "it", keys, about)
+        return Followed(f"{task}/{number}", task, path, path / "tracking" / "it", keys, about)
 
     def told(self, tracker: Tracker[Any], points: Sequence[Point]) -> Mapping[str, Any]:
         """Tell a tracker some points, alone and together; return its state, as JSON has it."""
-        tracker.log(points[:1])
-        tracker.log(points[1:])
+        taken = self.taken(points, tracker)
+        tracker.log(taken[:1])
+        tracker.log(taken[1:])
         return self.state(tracker)
+
+    @staticmethod
+    def taken(points: Sequence[Point], tracker: Tracker[Any]) -> list[Point]:
+        """Return those of some points that a tracker is told."""
+        return [point for point in points if tracker.texts or not point.text]
 
     @staticmethod
     def state(tracker: Tracker[Any]) -> Mapping[str, Any]:
@@ -82,7 +116,7 @@ class TrackerSubject(Subject[Tracker[Any]]):
 
     def holds(self, state: Mapping[str, Any], points: Sequence[Point], when: str) -> None:
         """Raise `Broken` where anything else than some points stands where a state leads."""
-        found, expected = self.standing(state), stand(points)
+        found, expected = self.standing(state), stand(self.taken(points, self.tracker()))
         lost = sorted(expected.keys() - found.keys())
         demand(not lost, f"{when}, {_named(lost)} is lost")
         odd = sorted(found.keys() - expected.keys())
@@ -91,7 +125,20 @@ class TrackerSubject(Subject[Tracker[Any]]):
             many = len(found[key])
             demand(many == 1, f"{when}, {_named([key])} stands there {many} times")
             if not near(found[key][0], values[0]):
-                raise Broken(f"{when}, {_named([key])} is {found[key][0]}, not {values[0]}")
+                one, other = ascii(found[key][0])[:80], ascii(values[0])[:80]
+                raise Broken(f"{when}, {_named([key])} is {one}, not {other}")
+
+
+@contextmanager
+def _inside() -> Iterator[Path]:
+    """Give a new folder, which is the current one meanwhile."""
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            yield Path(folder)
+        finally:
+            os.chdir(before)
 
 
 def follow(subject: Any) -> None:
@@ -103,12 +150,12 @@ def follow(subject: Any) -> None:
         state = subject.ended(tracker, "interrupted")
         again = subject.tracker()
         again.begin(subject.run(home), state, 2)
-        subject.told(again, [*points(3, 4), final(4)])
+        subject.told(again, [*points(3, 4), *final(4)])
         again.end("done")
 
 
 def points(first: int, last: int, salt: float = 0.0) -> list[Point]:
-    """Return points of some steps: training at each, validation at each second."""
+    """Return points of some steps: training at each, validation and a sample at each second."""
     made = []
     for step in range(first, last + 1):
         loss = 1.25 / step + salt
@@ -117,25 +164,32 @@ def points(first: int, last: int, salt: float = 0.0) -> list[Point]:
         if step % 2 == 0:
             measured = {"loss": loss + 0.5, "accuracy": 1 - loss / 2}
             made.append(Point(step, "validation", measured, epoch=step // 3))
+            text = f"{TEXTS[step // 2 % len(TEXTS)]}{salt or ''}"
+            made.append(Point(step, "validation", {}, text=text))
     return made
 
 
-def final(step: int, salt: float = 0.0) -> Point:
-    """Return the last point of a run."""
-    return Point(step, "test", {"loss": 0.75 + salt, "accuracy": 0.5}, final=True)
+def final(step: int, salt: float = 0.0) -> list[Point]:
+    """Return the last points of a run."""
+    measured = Point(step, "test", {"loss": 0.75 + salt, "accuracy": 0.5}, final=True)
+    return [measured, Point(step, "validation", {}, final=True, text=f"the end {salt}")]
 
 
 def stand(points: Sequence[Point]) -> Standing:
-    """Return figures by their places."""
+    """Return figures and samples by their places."""
     found: Standing = {}
     for point in points:
+        if point.text:
+            found.setdefault((point.step, point.group, SAMPLE), []).append(point.text)
         for name, value in point.figures.items():
             found.setdefault((point.step, point.group, name), []).append(value)
     return found
 
 
-def near(one: float, other: float) -> bool:
-    """Tell whether two figures are one, up to float32."""
+def near(one: Any, other: Any) -> bool:
+    """Tell whether two figures are one, up to float32, or two texts to the letter."""
+    if isinstance(one, str) or isinstance(other, str):
+        return bool(one == other)
     return math.isclose(one, other, rel_tol=NEAR, abs_tol=NEAR)
 
 
