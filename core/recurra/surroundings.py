@@ -28,7 +28,9 @@ Its own plugins are then not loaded.
 VARIABLES = {
     "RECURRA_CACHE": "",
     "RECURRA_DUMP": "",
+    "RECURRA_JAX": "",
     "RECURRA_MEASURE": "0 or 1",
+    "RECURRA_ONNXRUNTIME": "",
     "RECURRA_PHASES": "",
     "RECURRA_PLUGINS": "",
     "RECURRA_PLUGINS_BLOCK": "",

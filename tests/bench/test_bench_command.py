@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from machines import MACHINE
 from terminal import command
 
 from recurra.bench import records, suite
-from recurra.bench.records import SHAPES, Case, Finding, Setting, Shape, Skipped
+from recurra.bench.records import SHAPES, Case, Finding, Rivals, Setting, Shape, Skipped
 from recurra.errors import InputError
 
 
@@ -51,9 +52,9 @@ class Others:
 
 
 def test_every_row_has_a_case() -> None:
-    """Rows 1 to 12, 16 and 17 are all there, in order, and none twice at one shape."""
+    """Rows 1 to 17, 20 and 21 are all there, in order, and none twice at one shape."""
     rows = [case.row for case in suite.CASES]
-    assert rows == sorted(rows) and set(rows) == {*range(1, 13), 16, 17}
+    assert rows == sorted(rows) and set(rows) == {*range(1, 18), 20, 21}
     assert len({(case.row, case.what, case.shape) for case in suite.CASES}) == len(suite.CASES)
     assert {case.shape for case in suite.CASES if case.shape} <= Setting(MACHINE).shapes.keys()
 
@@ -61,12 +62,15 @@ def test_every_row_has_a_case() -> None:
 def test_rows_and_shapes_choose() -> None:
     """Both narrow what is measured; a row without the four shapes is measured whatever they are."""
     every = suite.chosen(None, None)
-    assert every == [case for case in suite.CASES if case.row <= 12]
+    assert every == [case for case in suite.CASES if case.row <= 12 or case.row == 20]
+    beside = suite.chosen(None, None, Rivals({"jax": Path("python")}))
+    assert {case.row for case in beside} == {*range(1, 16), 20, 21}
+    assert {case.row for case in suite.chosen("13", None)} == {13}
     assert [case.row for case in suite.chosen("16", "D")] == [16] * 4
     assert {case.row for case in suite.chosen("17", None)} == {17}  # what takes long is asked for
     assert suite.chosen("1,4,7", None) == [case for case in every if case.row in (1, 4, 7)]
     assert {case.shape for case in suite.chosen("1, 2", "S,M")} == {"S", "M"}
-    assert {case.row for case in suite.chosen(None, "D")} == {1, 2, 3, 4, 6, 8, 9, 11, 12}
+    assert {case.row for case in suite.chosen(None, "D")} == {1, 2, 3, 4, 6, 8, 9, 11, 12, 20}
     assert [case.what for case in suite.chosen("12", "D")] == [
         "recurra --help",
         "recurra plugins list",
@@ -76,7 +80,7 @@ def test_rows_and_shapes_choose() -> None:
 @pytest.mark.parametrize(
     ("rows", "shapes", "words"),
     [
-        ("13", None, ["--rows", "'13'", "1, 2, 3"]),
+        ("18", None, ["--rows", "'18'", "1, 2, 3"]),
         ("1,x", None, ["--rows", "'x'"]),
         ("", None, ["--rows", "''"]),
         ("01", None, ["--rows", "'01'"]),

@@ -115,14 +115,18 @@ def _streams_beside(
 
 
 def drawn(
-    network: Network, vocabulary: Vocabulary[Any], length: int, streams: int = 1
+    network: Network,
+    vocabulary: Vocabulary[Any],
+    length: int,
+    streams: int = 1,
+    sampling: Sampling | None = None,
 ) -> list[list[int]]:
-    """Return the symbols that a new session draws greedily, a list a step.
+    """Return the symbols that a new session draws, a list a step; greedily unless told otherwise.
 
     It goes on from the first symbol of the vocabulary.
     """
-    session = _begun(network, vocabulary, streams)
-    return [ids.tolist() for ids in session.draw_many(length, Sampling())]
+    session = begun(network, vocabulary, streams)
+    return [ids.tolist() for ids in session.draw_many(length, sampling or Sampling())]
 
 
 def warmed(width: int) -> tuple[Network, Vocabulary[Any]]:
@@ -134,13 +138,13 @@ def warmed(width: int) -> tuple[Network, Vocabulary[Any]]:
         "device.kind": "cpu",
     }
     data, network = built(1 << 14, changes)
-    session = _begun(network, data.vocabulary)
+    session = begun(network, data.vocabulary)
     for _ in range(AFTER):  # from then on its steps are compiled
         session.draw(Sampling())
     return network, data.vocabulary
 
 
-def _begun(network: Network, vocabulary: Vocabulary[Any], streams: int = 1) -> Session:
+def begun(network: Network, vocabulary: Vocabulary[Any], streams: int = 1) -> Session:
     """Return a new session that has read the first symbol of the vocabulary."""
     first = torch.zeros(1, dtype=torch.long)
     return Session(network, vocabulary, streams=streams).feed_ids(first.numpy())

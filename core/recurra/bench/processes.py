@@ -1,8 +1,9 @@
-"""Rows 10 to 12: what is met by a process that has just begun."""
+"""Rows 10 to 12, and 20: what is met by a process that has just begun."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,11 @@ import torch
 from recurra.bench.clock import pairs
 from recurra.bench.records import Finding, Measure, Setting, Shape, Skipped
 from recurra.bench.tasks import scratch, write_text
+from recurra.spec import shipped
 from recurra.world import lone
 
+SMALL = "hello_lstm"
+"""The shipped task whose whole run is measured."""
 PATIENCE = 600
 """Seconds that a process may take."""
 
@@ -97,6 +101,49 @@ def start_of(*arguments: str) -> Measure:
         return Finding(ours)
 
     return measure
+
+
+BARE = "import torch; torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])"
+"""A program that does the least that a training needs."""
+
+
+def run_of_a_task(shape: Shape, setting: Setting) -> Finding:
+    """Measure a whole run of a small task beside an import of torch and of its optimizers.
+
+    It is the time of the processor that counts.
+    """
+    ours, other = _task_beside("run", BARE, setting)
+    return Finding(ours, other, processor=True)
+
+
+def check_of_a_task(shape: Shape, setting: Setting) -> Finding:
+    """Measure the seconds of the processor that a check takes more than an import of torch."""
+    ours, other = _task_beside("check", "import torch", setting)
+    beyond = [a - b for a, b in zip(ours, other, strict=True)]
+    return Finding(beyond, processor=True)
+
+
+def _task_beside(verb: str, code: str, setting: Setting) -> tuple[list[float], list[float]]:
+    """Return the processor's seconds of a command on a task, and of a program of torch's alone."""
+    task = str(shipped.folder() / f"{SMALL}.toml")
+    with scratch() as runs:
+        into = ["--runs", runs] if verb == "run" else []
+        line = [sys.executable, "-m", "recurra.cli.main", verb, task, *into]
+        beside = [sys.executable, "-c", code]
+
+        def command() -> None:
+            _run(line, {})
+
+        def bare() -> None:
+            _run(beside, {})
+
+        return pairs(command, bare, setting.few, clock=of_children, least=0)
+
+
+def of_children() -> float:
+    """Return the seconds of the processor that processes have used which have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def child(what: str, request: dict[str, Any], **variables: str) -> dict[str, Any]:

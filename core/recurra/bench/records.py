@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import median
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from recurra.bench.machine import Machine
 from recurra.engine.load import Load
@@ -61,8 +62,33 @@ STREAMS: dict[str, Shape] = {
     "H128": Shape(1, 256, 128),
     "H512": Shape(1, 256, 512),
     "256 H128": Shape(256, 32, 128),
+    "256 H512": Shape(256, 16, 512),
 }
 """The shapes of generation."""
+
+
+Measured = TypeVar("Measured")
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """Other libraries: the Python of each that is named, and what was measured beside them."""
+
+    pythons: Mapping[str, Path] = field(default_factory=dict)
+    threads: int = 1
+    memory: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, key: Any, measure: Callable[[], Measured]) -> Measured:
+        """Return what is measured, or raise what that raised; it happens once for a key."""
+        if key not in self.memory:
+            try:
+                self.memory[key] = measure()
+            except Exception as error:
+                self.memory[key] = error
+        outcome: Measured | Exception = self.memory[key]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
 
 @dataclass(frozen=True)
@@ -71,6 +97,7 @@ class Setting:
 
     machine: Machine
     pairs: int = 7
+    rivals: Rivals = field(default_factory=Rivals)
     shapes: Mapping[str, Shape] = field(default_factory=lambda: {**SHAPES, **STREAMS})
     text: int = 1 << 30  # bytes of the file of row 11
 
@@ -86,7 +113,7 @@ class Finding:
 
     `ours` and `other` are seconds of each pair, and `other` is empty where nothing stands beside.
     `flops` and `bytes` are what one of `ours` computes and moves at the least. `work` is how much
-    more ours does than the other.
+    more ours does than the other. `rival` is what stands beside, where it is the best of several.
     """
 
     ours: list[float]
@@ -96,6 +123,10 @@ class Finding:
     work: float = 1.0
     path: str = ""
     loaded: bool = False  # whether the case itself keeps the machine busy
+    rival: str = ""
+    load: float | None = None  # cores that others used, where the case has looked itself
+    processor: bool = False  # whether the seconds are the processor's
+    walls: dict[str, list[float]] = field(default_factory=dict)  # those of the clock then
 
 
 Measure: TypeAlias = Callable[[Shape, Setting], Finding]
@@ -135,6 +166,9 @@ class Record:
     error: str = ""
     load: float | None = None  # cores that others have used meanwhile, where the system tells
     doubts: tuple[str, ...] = ()  # why the value may say nothing of recurra
+    rival: str = ""  # what stands beside, where it is the best of several
+    processor: bool = False  # whether the seconds are the processor's, and not the clock's
+    walls: dict[str, list[float]] = field(default_factory=dict)  # those of the clock then
 
     @property
     def reached(self) -> bool | None:
@@ -164,7 +198,9 @@ def measured(case: Case, setting: Setting) -> Record:
     except Exception as error:  # whatever it is, the other cases can still be measured
         return Record(*about, error=_in_a_line(error))
 
-    load = None if finding.loaded else others.foreign()
+    load = finding.load
+    if load is None and not finding.loaded:
+        load = others.foreign()
     doubts = _doubts(case.unit, finding, setting.machine, load)
     share, limit = _share(finding, setting.machine)
     values = _values(case.unit, finding)
@@ -179,6 +215,9 @@ def measured(case: Case, setting: Setting) -> Record:
         other=finding.other,
         load=load,
         doubts=tuple(doubts),
+        rival=finding.rival,
+        processor=finding.processor,
+        walls=finding.walls,
     )
 
 

@@ -8,11 +8,22 @@ from functools import partial
 
 import torch
 
-from recurra.bench import busy, generation, layers, processes, regret, training
+from recurra.bench import (
+    busy,
+    generation,
+    layers,
+    processes,
+    regret,
+    rival_generation,
+    rival_layers,
+    rival_training,
+    training,
+)
 from recurra.bench.machine import Machine, examined
-from recurra.bench.records import SHAPES, Case, Record, Setting, measured
+from recurra.bench.records import SHAPES, Case, Record, Rivals, Setting, measured
 from recurra.engine.threads import using
 from recurra.errors import InputError
+from recurra.generate.sampling import Sampling
 from recurra.surroundings import cores, most_threads
 
 Listener = Callable[[Record], None]
@@ -45,6 +56,45 @@ def _worst_choice(name: str, *, beside_burner: bool) -> Case:
     condition = ", a core taken" if beside_burner else ""
     measure = partial(regret.regret, name, beside_burner)
     return Case(17, f"{name}, worst choice{condition}", "", "worst", 1.25, measure)
+
+
+def _layer_against_jax(name: str, shape: str, *, best: bool) -> Case:
+    what = f"{name} / {'the best of jax' if best else 'jax.lax.scan'}"
+    measure = partial(rival_layers.against_jax, name, best)
+    return Case(13, what, shape, "speed", 1.0, measure)
+
+
+def _generation(row: int, shape: str, sampling: Sampling) -> Iterator[Case]:
+    """Give the cases of generation beside others, at a shape, with a draw or without."""
+    onnx, jax = rival_generation.onnx_named, rival_generation.jax_named
+    stepwise, block = rival_generation.STEPWISE, rival_generation.BLOCK
+    called, bound, whole = onnx("called"), onnx("bound"), onnx("whole")
+    one = row == 14
+    least = 1.0 if one else 1.1
+
+    pairs: list[tuple[str, str, list[str], str, float | None]] = [
+        ("onnxruntime", stepwise, called, "onnxruntime, called", least),
+        ("onnxruntime", stepwise, bound, "onnxruntime, bound", least),
+        ("onnxruntime", block, whole, "onnxruntime, whole loop", least),
+        ("jax", stepwise, jax("called"), "jax, called", 1.0 if one else None),
+        ("jax", block, jax("whole"), "jax, whole loop", 0.7 if one else None),
+    ]
+    if not one:  # one stream beside torch's modules is row 8
+        modules = [rival_generation.MODULES]
+        pairs += [("torch", ours, modules, "torch's modules", 1.4) for ours in (stepwise, block)]
+
+    drawn = ", drawn" if sampling.top_k else ""
+    for library, ours, others, label, floor in pairs:
+        match = rival_generation.Match(library, ours, others, sampling)
+        short = ours.removeprefix("session, ")
+        yield Case(row, f"{short}{drawn} / {label}", shape, "speed", floor, match.measure)
+
+
+def _training_beside(name: str) -> Iterator[Case]:
+    bare = partial(rival_training.against_bare, name)
+    jax = partial(rival_training.against_jax, name)
+    yield Case(21, f"{name}, an update / bare loop", "M", "speed", 1.1, bare)
+    yield Case(21, f"{name}, an update / the best of jax", "M", "speed", 1.5, jax)
 
 
 CHOOSING = ("gru", "lstm", "peephole", "mingru", "mlstm")
@@ -86,11 +136,27 @@ CASES: list[Case] = [
     Case(11, "memory beyond torch's, 1 GB text", "", "GB", 1, processes.memory),
     Case(12, "recurra --help", "", "s", 0.4, processes.start_of("--help")),
     Case(12, "recurra plugins list", "", "s", 0.4, processes.start_of("plugins", "list")),
+    *(
+        _layer_against_jax(name, shape, best=best)
+        for name in rival_layers.FORMS
+        for shape in "DSML"
+        for best in (False, True)
+    ),
+    *(
+        case
+        for row, shapes in ((14, ("H128", "H512")), (15, ("256 H128", "256 H512")))
+        for shape in shapes
+        for sampling in (rival_generation.GREEDY, rival_generation.DRAWING)
+        for case in _generation(row, shape, sampling)
+    ),
     *(_task_beside_burner(name) for name in ("hello_lstm", "counting")),
     *(_window_beside_burner("gru", shape) for shape in "DS"),
     *(_window_beside_burner("lstm", shape) for shape in "DS"),
     *(_worst_choice(name, beside_burner=False) for name in CHOOSING),
     *(_worst_choice(name, beside_burner=True) for name in CHOOSING),
+    Case(20, "run hello_lstm / import torch, an Adam", "", "time", 1.15, processes.run_of_a_task),
+    Case(20, "check hello_lstm, beyond import torch", "", "s", 0.3, processes.check_of_a_task),
+    *(case for name in ("lstm", "gru", "mingru") for case in _training_beside(name)),
 ]
 """The lines of the table, in order.
 
@@ -99,20 +165,23 @@ Of those in seconds, gigabytes or shares of a time the floor is a ceiling.
 
 ON_REQUEST = {16, 17}
 """Rows that take long, and are measured only where they are asked for."""
+BESIDE_RIVALS = {13, 14, 15, 21}
+"""Rows that are measured where another library is named, or where they are asked for."""
 
 
-def chosen(rows: str | None, shapes: str | None) -> list[Case]:
+def chosen(rows: str | None, shapes: str | None, rivals: Rivals | None = None) -> list[Case]:
     """Return the cases of some rows, `1,4,7`, at some shapes, `D,S`; all where None.
 
     A case without such a shape is measured whatever the shapes are. The rows of `ON_REQUEST` are
-    not among them unless they are named.
+    not among them unless they are named, nor those of `BESIDE_RIVALS` without a rival.
 
     Raises `InputError` (RC080) for a row or a shape that there is not, and where nothing is left.
     """
     all_rows = [str(number) for number in sorted({case.row for case in CASES})]
     named_rows = _parts("--rows", rows, all_rows)
     if rows is None:
-        named_rows = [row for row in all_rows if int(row) not in ON_REQUEST]
+        left_out = ON_REQUEST if rivals and rivals.pythons else ON_REQUEST | BESIDE_RIVALS
+        named_rows = [row for row in all_rows if int(row) not in left_out]
     in_rows = [case for case in CASES if str(case.row) in named_rows]
 
     named_shapes = _parts("--shapes", shapes, list(SHAPES))
@@ -151,16 +220,18 @@ def run(
     begun: Callable[[Machine], None] = lambda machine: None,
     pairs: int = 7,
     threads: int | None = None,
+    rivals: Rivals | None = None,
 ) -> tuple[Machine, list[Record]]:
     """Measure cases one after the other, with so many threads of torch; its own number where None.
 
-    `begun` is told first what machine it is.
+    `begun` is told first what machine it is. Beside `rivals` it is one thread where None.
     """
     with _threads(threads):
         machine = examined()
         begun(machine)
 
-        setting = Setting(machine, pairs)
+        pythons = rivals.pythons if rivals else {}
+        setting = Setting(machine, pairs, Rivals(pythons, threads or 1))
         records = []
         for case in cases:
             record = measured(case, setting)

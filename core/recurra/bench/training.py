@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -22,7 +22,6 @@ from recurra.job.build import build_network, build_trainer
 from recurra.job.data import load_data
 from recurra.job.train import Silent, listened
 from recurra.model.device import arithmetic
-from recurra.model.network import Network
 from recurra.runs.folder import RunFolder
 from recurra.train.events import Progress
 
@@ -63,7 +62,7 @@ def engine_against_bare(shape: Shape, setting: Setting) -> Finding:
 class Bare:
     """A training loop as one writes it by hand: windows of a tensor of ids, drawn at random."""
 
-    def __init__(self, network: Network, ids: Tensor, shape: Shape) -> None:
+    def __init__(self, network: nn.Module, ids: Tensor, shape: Shape) -> None:
         self.network = network
         self.ids = ids
         self.shape = shape
@@ -78,27 +77,36 @@ class Bare:
         windows = self.ids[starts + self.offsets]  # B T+1
         self.update(windows[:, :-1], windows[:, 1:])
 
-    def update(self, x: Tensor, y: Tensor) -> None:
-        """Update the weights once, on inputs and targets `[B, T]`."""
+    def update(self, x: Tensor, y: Tensor) -> Tensor:
+        """Update the weights once, on inputs and targets `[B, T]`; return the loss before."""
         self.optimizer.zero_grad()
         logits, _ = self.network(x)
         loss: Any = functional.cross_entropy(logits.flatten(0, 1), y.flatten())
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
+        before: Tensor = loss.detach()
+        return before
 
 
 class Turns(Silent):
     """Watches a training; after every few steps of the engine's the bare loop makes as many.
 
     `ours` and `others` are the seconds of a step, the engine's from the end of the bare loop's turn
-    to the end of its own. The first turn warms both up and is left out.
+    to the end of its own. The first turn warms both up and is left out. `between` is called after
+    both with the steps of a turn, so that a third may have as many.
     """
 
     def __init__(
-        self, bare: Bare, pairs: int, clock: Clock = time.perf_counter, least: float = LEAST
+        self,
+        bare: Bare,
+        pairs: int,
+        clock: Clock = time.perf_counter,
+        least: float = LEAST,
+        between: Callable[[int], object] = lambda steps: None,
     ) -> None:
         self.bare = bare
+        self.between = between
         self.pairs = pairs
         self.clock = clock
         self.least = least
@@ -129,6 +137,7 @@ class Turns(Silent):
         else:
             self.ours.append((now - self.start) / self.steps)
             self.others.append(took)
+            self.between(self.steps)
         self.start = self.clock()
 
     def _bare_warm(self) -> None:

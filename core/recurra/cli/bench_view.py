@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 from rich.console import Console
@@ -10,7 +12,8 @@ from rich.table import Table
 
 from recurra.bench import suite
 from recurra.bench.machine import Machine
-from recurra.bench.records import SHAPES, Record
+from recurra.bench.records import SHAPES, Record, Rivals
+from recurra.bench.rivals import python_of
 from recurra.cli.common import counted
 
 WIDE = 140
@@ -19,11 +22,17 @@ UNITS = {"speed": "x", "time": "x", "worst": "x", "s": " s", "GB": " GB"}
 
 
 def bench(
-    rows: str | None, shapes: str | None, pairs: int, threads: int | None, quiet: bool
+    rows: str | None,
+    shapes: str | None,
+    pairs: int,
+    threads: int | None,
+    quiet: bool,
+    named: Mapping[str, str | None] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Measure, print each line as it comes and the table at the end; return all as plain data.
 
-    With `quiet` the lines go to stderr and there is no table. Raises `InputError` (RC080).
+    `named` says where the Python of another library is. With `quiet` the lines go to stderr and
+    there is no table. Raises `InputError` (RC080).
     """
     out = sys.stderr if quiet else sys.stdout
 
@@ -33,9 +42,15 @@ def bench(
     def print_record(record: Record) -> None:
         print(line(record), file=out, flush=True)
 
-    cases = suite.chosen(rows, shapes)
+    pythons = {}
+    for library, name in named.items():
+        if python := python_of(f"--{library}", name):
+            pythons[library] = python
+    rivals = Rivals(pythons)
+
+    cases = suite.chosen(rows, shapes, rivals)
     machine, records = suite.run(
-        cases, print_record, begun=print_machine, pairs=pairs, threads=threads
+        cases, print_record, begun=print_machine, pairs=pairs, threads=threads, rivals=rivals
     )
 
     if not quiet:
@@ -74,6 +89,8 @@ def line(record: Record) -> str:
     text = label + figure(record.value, record)
     if record.reached is False:
         text += f", {floor(record)} wanted"
+    if record.rival:
+        text += f"; beside {record.rival}"
     if record.doubts:
         text += f" (doubtful: {'; '.join(record.doubts)})"
     return text

@@ -366,6 +366,22 @@ def bench(
     threads: Annotated[
         int | None, typer.Option(min=1, max=4096, help="Of torch; by default its own choice.")
     ] = None,
+    jax: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RECURRA_JAX",
+            metavar="PYTHON",
+            help="Beside JAX too: the Python, or environment, that has it.",
+        ),
+    ] = None,
+    onnxruntime: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RECURRA_ONNXRUNTIME",
+            metavar="PYTHON",
+            help="Beside ONNX Runtime too: likewise, with onnx.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure how fast recurra is here, beside torch's own modules and loops by hand; takes some
@@ -373,7 +389,8 @@ def bench(
     """
     from recurra.cli import bench_view
 
-    report = bench_view.bench(rows, shapes, pairs, threads, quiet=as_json)
+    named = {"jax": jax, "onnxruntime": onnxruntime}
+    report = bench_view.bench(rows, shapes, pairs, threads, as_json, named)
     if as_json:
         print_json(report)
     if report["failed"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,18 +25,28 @@ class Look(NamedTuple):
     own: float
 
 
+def busy_of(cores: Collection[int]) -> float | None:
+    """Return the seconds of work on some cores so far; nothing where the system does not tell."""
+    labels = {f"cpu{number}" for number in cores}
+    try:
+        ticks = 0
+        for line in STAT.read_text(encoding="ascii").splitlines():
+            label, *columns = line.split() or [""]
+            if label in labels:
+                ticks += sum(int(columns[index]) for index in BUSY)
+        return ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError, IndexError):
+        return None
+
+
 def look() -> Look | None:
     """Return how much work was done so far; nothing where the system does not tell."""
     try:
-        lines = STAT.read_text(encoding="ascii").splitlines()
-        cores = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-        ticks = 0
-        for line in lines:
-            label, *columns = line.split() or [""]
-            if label in cores:
-                ticks += sum(int(columns[index]) for index in BUSY)
-        busy = ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, AttributeError, IndexError):
+        cores = os.sched_getaffinity(0)
+    except (OSError, AttributeError):
+        return None
+    busy = busy_of(cores)
+    if busy is None:
         return None
 
     times = os.times()
