@@ -171,9 +171,11 @@ def test_runs_that_begin_at_once_have_folders_of_their_own(tmp_path: Path) -> No
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
     """A run that was stopped, and what one that was not has left."""
     home = tmp_path_factory.mktemp("stopped")
-    whole = recurra.run(write(home, PROSE), runs=home / "whole")
+    # A device would not go on in processes that are forked.
+    cpu = {"device.kind": "cpu"}
+    whole = recurra.run(write(home, PROSE), cpu, runs=home / "whole")
     with pytest.raises(Interrupted):
-        recurra.run(write(home, PROSE), runs=home / "runs", observer=Stopper([5]))
+        recurra.run(write(home, PROSE), cpu, runs=home / "runs", observer=Stopper([5]))
     (path,) = (home / "runs").glob("*/1")
     return path, {
         name: (whole.path / name).read_bytes() for name in ("metrics.jsonl", "samples.txt")

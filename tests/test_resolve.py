@@ -128,6 +128,8 @@ def tasks(draw: Any) -> dict[str, Any]:
         task["training"].pop("steps", None)
     if "threads" in task["device"]:  # as many as one core may have
         task["device"]["threads"] = draw(st.integers(0, 4))
+    if "levels" in task["generation"]:  # each stands once
+        task["generation"]["levels"] = [*dict.fromkeys(task["generation"]["levels"])]
     if "split" in task["sequence"]:
         task["sequence"]["split"] = draw(SHARES)
     if task["sequence"].get("carry"):

@@ -53,7 +53,7 @@ def test_without_a_compiler(here: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(proof, "PROOFS", proof.Proofs())
     assert said("C") in command("check", TASK, "-o", "device.kind=cpu").tidy(0).out
     assert command("run", TASK, "--json").tidy(0).last["generated"] == "hello"
-    command("check", TASK, "-o", "device.path=fused").fails(
+    command("check", TASK, "-o", "device.path=fused", "-o", "device.kind=cpu").fails(
         2, said("C").removeprefix("not fused: ")
     )
 

@@ -33,8 +33,8 @@ def built(folder: Path, **changes: Any) -> tuple[Any, Any]:
     ]
     text = about(LABELS, "inline", texts=texts, labels=["x", "y"] * (len(STEPS) // 2))
     text = text.replace("split = [0.6, 0.2, 0.2]\n", "")
-    plain = {"device.precision": "float64", "device.path": "native", "cell.hidden_size": 2}
-    resolved = resolve(write(folder, text), plain | changes)
+    plain = {"device.kind": "cpu", "device.precision": "float64", "device.path": "native"}
+    resolved = resolve(write(folder, text), plain | {"cell.hidden_size": 2} | changes)
     data = load_data(resolved)
     return data, build_network(resolved, data.vocabulary.size, answers=data.answers.size)[0]
 

@@ -33,7 +33,7 @@ from recurra_targets import completion_rules
 from recurra_targets.answers import Answers, edits
 
 IDS = st.lists(st.integers(0, 3), max_size=6)
-PLAIN = {"device.precision": "float64", "device.path": "native"}
+PLAIN = {"device.kind": "cpu", "device.precision": "float64", "device.path": "native"}
 
 
 def ids(symbols: list[int]) -> Any:

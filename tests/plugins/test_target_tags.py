@@ -27,7 +27,7 @@ from recurra.train.evaluate import evaluate
 from recurra_targets import tag_rules
 from recurra_targets.spans import SCHEMES, BioesSpans, BioSpans, Spans
 
-PLAIN = {"device.precision": "float64", "device.path": "native"}
+PLAIN = {"device.kind": "cpu", "device.precision": "float64", "device.path": "native"}
 few = settings(deadline=None, max_examples=25)
 
 # Spans, by the rules of conlleval

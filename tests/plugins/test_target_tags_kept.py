@@ -23,6 +23,7 @@ from recurra.model import sequences
 from recurra.resolve import resolve
 
 PLAIN: dict[str, Any] = {
+    "device.kind": "cpu",
     "device.precision": "float64",
     "device.path": "native",
     "target.scheme": None,

@@ -34,6 +34,7 @@ from recurra_vocabularies.character import Character, CharacterOptions
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it names open files by /proc")
 
 CHANGES = {
+    "device.kind": "cpu",
     "device.path": "eager",
     "training.steps": 3,
     "training.validate_every": 2,
@@ -42,6 +43,7 @@ CHANGES = {
     "cell.hidden_size": 2,
 }
 NUMBERS = {
+    "device.kind": "cpu",
     "device.path": "eager",
     "training.steps": 2,
     "training.checkpoint_every": 1,

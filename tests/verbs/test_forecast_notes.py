@@ -95,7 +95,7 @@ def test_what_cannot_be_generated_is_said_before_and_after(ahead: int, tmp_path:
 
 def test_series_that_end_at_other_times_are_counted(tmp_path: Path) -> None:
     """In a backtest each is cut from its own end, so that others may go on behind its cutoff."""
-    days = [str(np.datetime64("2024-02-20") + step) for step in range(20)]
+    days = [str(day) for day in np.datetime64("2024-02-20") + np.arange(20)]
 
     def notes(count: int) -> list[str]:
         table = {

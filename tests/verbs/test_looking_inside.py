@@ -171,7 +171,8 @@ def test_hidden_states_are_those_of_each_step(name: str, made: Made) -> None:
 
     target = run.resolved.target
     if target.causal and target.generates:
-        output = run.network.answer(torch.from_numpy(layers[-1][-1:]))
+        last = torch.from_numpy(layers[-1][-1:]).to(run.network.device)
+        output = run.network.answer(last)
         session = run.session().feed(sequence)
         assert torch.allclose(output, session.raw(), atol=1e-5)
         (first, *_) = run.hidden(sequence[:3])

@@ -21,6 +21,7 @@ TASK = {
     "loss": {"kind": "mse"},
     "training": {"steps": 3, "batch_size": 2},
     "generation": {"length": 0},
+    "device": {"kind": "cpu"},
 }
 
 

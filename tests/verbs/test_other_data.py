@@ -82,7 +82,7 @@ def test_numbers_are_scaled_as_the_run_did(numbers: Run, tmp_path: Path) -> None
     session, errors = numbers.session(), []
     for before, came in zip(other[:-1], other[1:], strict=True):
         session.feed([[before]])
-        said = numbers.vocabulary.decode(session.expected().numpy())
+        said = numbers.vocabulary.decode(session.expected().cpu().numpy())
         errors.append(abs(float(said[0, 0]) - came))
     assert figures["metrics"]["mae"] == pytest.approx(np.mean(errors), rel=1e-4)
     assert figures["forecast"]["steps"] == 4

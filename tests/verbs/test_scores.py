@@ -110,7 +110,7 @@ def own(run, session, answer):
 
 def surprise(run, session, value, unit):
     """Return the score of a scaled number by what a session says of it; 1 is `unit` in counts."""
-    raw = session.raw()[0].double()
+    raw = session.raw()[0].double().cpu()
     if run.outlook is not None:
         raw = raw[0]
     part = run.resolved.parts["loss"]
@@ -123,8 +123,10 @@ def surprise(run, session, value, unit):
     if kind == "poisson":
         return float(-Poisson(softplus(raw[0]) * unit).log_prob((value * unit).round()))
     if kind == "quantile":
-        levels = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
-        quantiles = run.network.loss.icdf(raw.expand(999, -1), levels[:, None])[:, 0]
+        levels = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)[:, None]
+        device = run.network.device
+        loss, outputs = run.network.loss, raw.expand(999, -1).to(device)
+        quantiles = loss.icdf(outputs, levels.to(device))[:, 0].cpu()
         below = float((quantiles <= value).double().mean())
         return -math.log(max(2 * min(below, 1 - below), 2e-3))
     return abs(float(value - session.expected()[0].double().reshape(-1)[0]))
@@ -251,7 +253,7 @@ def test_text_is_scored_symbol_by_symbol(tmp_path, monkeypatch):
     ids = run.vocabulary.encode(text)
     session = run.session().feed(text[:1])
     for at in range(1, len(text)):
-        wanted = cross_entropy(session.expected(), torch.tensor([ids[at]]))
+        wanted = cross_entropy(session.expected().cpu(), torch.tensor([ids[at]]))
         assert told.frame["score"][at] == pytest.approx(float(wanted), rel=1e-4)
         assert told.frame["task"][at] == session.likeliest(1)[0][0]
         session.feed(text[at])
