@@ -97,7 +97,9 @@ WIDE = pytest.param(torch.float64, marks=pytest.mark.slow)
 
 @pytest.fixture(scope="module", params=[torch.float32, WIDE], ids=str)
 def quick(request):
-    return compiled(network(dtype=request.param))
+    made = compiled(network(dtype=request.param))
+    assert session(made)._loops("ids") is not None, "the loop in C is there, and draws the same"
+    return made
 
 
 @pytest.fixture

@@ -96,8 +96,8 @@ def drawing(double: bool) -> Any:
     """Return the library that draws, for logits of a type. Raises `Unbuildable`."""
     source = "\n".join([ground(), ground("draw.h")])
     built = library(typed(source, double), "draws of generation")
-    built.pick.restype = ctypes.c_int
-    built.pick.argtypes = [
+    built.pick_each.restype = ctypes.c_int
+    built.pick_each.argtypes = [
         *(_pointer, _integer, _integer, _pointer, _pointer, ctypes.c_uint64, _integer, _pointer)
     ]
     built.unsound.restype = _integer
@@ -117,7 +117,7 @@ def picked(rule: Rule, logits: Tensor, seen: Tensor, step: int) -> Ids:
         raise ValueError(f"seen is {tuple(seen.shape)} {seen.dtype}, not {tuple(logits.shape)}")
     rows, count = logits.shape
     ids = np.empty(rows, np.int64)
-    function = drawing(logits.dtype == torch.float64).pick
+    function = drawing(logits.dtype == torch.float64).pick_each
     places = logits.data_ptr(), seen.data_ptr()
     if function(ctypes.byref(rule), rows, count, *places, step, 1, ids.ctypes.data):
         raise MemoryError

@@ -228,8 +228,8 @@ int64_t unsound(int64_t rows, int64_t count, const real *output) {
 }
 
 /* Pick a symbol for each row of logits, by the numbers of a step. Return 0, or -1 where there is no memory. */
-int pick(const rule_t *rule, int64_t rows, int64_t count, const real *logits, const unsigned char *seen, uint64_t step,
-         int64_t threads, int64_t *ids) {
+int pick_each(const rule_t *rule, int64_t rows, int64_t count, const real *logits, const unsigned char *seen,
+              uint64_t step, int64_t threads, int64_t *ids) {
     int failed = 0;
     (void)threads;
     PARALLEL {
@@ -356,7 +356,7 @@ int64_t steps(const machine_t *at, const rule_t *rule, call_t *call) {
             for (int64_t b = 0; b < rows; b++)
                 memcpy(call->said + (made * rows + b) * own, output + b * width, own * sizeof(real));
         else {
-            if (pick(rule, rows, width, output, call->seen, call->drawn + made, at->threads, ids)) return -1;
+            if (pick_each(rule, rows, width, output, call->seen, call->drawn + made, at->threads, ids)) return -1;
             for (int64_t b = 0; b < rows; b++) call->seen[b * width + ids[b]] = 1;
         }
         advance(at, call, ids, output);
