@@ -45,6 +45,39 @@ def test_it_is_the_nearest_of_all(
     assert found.error == pytest.approx(found.cost / budget - 1)
 
 
+@given(
+    st.lists(st.floats(0.9, 1.1), min_size=400, max_size=400),
+    st.integers(1, 8),
+    st.floats(0.2, 2.0),
+    st.integers(0, 4),
+)
+def test_of_what_is_measured_those_around_are_looked_at(
+    noise: list[float], multiple: int, budget: float, around: int
+) -> None:
+    """Of all that were asked for none is nearer, those on either side are among them, and the least
+    that was seen is told.
+    """
+    asked: dict[int, float] = {}
+
+    def cost(width: int) -> float | None:
+        if width % multiple:
+            return None
+        assert width not in asked
+        asked[width] = (0.5 + width / 100) * noise[width % 400]
+        return asked[width]
+
+    found = nearest_width(cost, budget, 300, around)
+    assert found is not None and found.cost == asked[found.width]
+    assert abs(found.cost - budget) == min(abs(value - budget) for value in asked.values())
+    assert found.least == min(asked.values())
+    # As before they were looked at, or after: of one of those that were asked for, all are there.
+    beside = [step * multiple for step in range(-around, around + 1)]
+    allowed = range(multiple, 301, multiple)
+    assert any(
+        all(width + step in asked for step in beside if width + step in allowed) for width in asked
+    )
+
+
 @pytest.mark.parametrize("match", COSTS)
 @pytest.mark.parametrize("cell", ["lstm", "mingru", "mlstm", "rglru"])
 def test_cells_come_nearest_to_a_budget(cell: str, match: str, tmp_path: Path) -> None:

@@ -20,13 +20,17 @@ class Width(NamedTuple):
     width: int
     cost: float
     error: float
+    least: float = 0.0
+    """The least that any width was seen to cost."""
 
 
-def nearest_width(cost: Cost, budget: float, widest: int = WIDEST) -> Width | None:
+def nearest_width(cost: Cost, budget: float, widest: int = WIDEST, around: int = 0) -> Width | None:
     """Return the width that costs nearest to a budget, the narrower of two; none if none is
     allowed.
 
-    Each width is asked for once at most, and none of more than twice what the budget needs.
+    Each width is asked for once at most, and none of more than twice what the budget needs. Of a
+    cost that is measured, and may fall a little as widths grow, so many allowed ones `around` that
+    are looked at too, on either side.
     """
     costs: dict[int, float | None] = {}
 
@@ -71,11 +75,24 @@ def nearest_width(cost: Cost, budget: float, widest: int = WIDEST) -> Width | No
         else:
             below = between
 
-    candidates = [each for each in (below, above) if each is not None]
-    if not candidates:
+    def nearest() -> int | None:
+        asked = [each for each in costs if costs[each] is not None]
+        return min(asked, key=lambda each: (abs(value(each) - budget), each), default=None)
+
+    best = nearest()
+    if best is None:
         return None
-    best = min(candidates, key=lambda each: (abs(value(each) - budget), each))
-    return Width(best, value(best), value(best) / budget - 1)
+    for step in (-1, 1):
+        end = max(0, best - SCANNED) if step < 0 else min(widest, best + SCANNED) + 1
+        left = around
+        for width in range(best + step, end, step):
+            left -= left > 0 and known(width) is not None
+            if not left:
+                break
+    best = nearest()
+    assert best is not None
+    least = min(each for each in costs.values() if each is not None)
+    return Width(best, value(best), value(best) / budget - 1, least)
 
 
 def _outward(low: int, high: int) -> Iterator[int]:
