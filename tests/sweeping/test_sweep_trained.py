@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from trials import PROSE, write
 import recurra
 from recurra.job import train as training
 from recurra.runs.folder import RunFolder
+from recurra.runs.inspection import inspect
+from recurra.runs.listing import described
 from recurra.sweeping.results import Sweep
 from recurra.trials import pool
 from recurra.trials.trial import Trial, made
@@ -108,6 +111,25 @@ def test_what_is_pruned_or_fails_is_told_and_left_whole(swept: Sweep) -> None:
     assert pruned.checkpoints.index()["last"] == 3
     assert pruned.checkpoints.load("last").step == 3
     assert not (pruned.path / "failed.json").exists()
+
+
+def test_a_trial_that_is_not_judged_says_so(swept: Sweep, tmp_path: Path) -> None:
+    """It is no run that was interrupted, until it goes on, which gives it a result."""
+    rows = {row["run"]: row for row in recurra.runs_in(swept.folder)}
+    told = {int(Path(run).parts[-3]): (row["state"], row["why"]) for run, row in rows.items()}
+    best = swept.best
+    other = 3 - best
+    assert told[best] == ("finished", None)
+    assert told[1] == ("unjudged", "its sweep found it hopeless (pruned)")
+    assert told[2][0] == "failed"
+    assert told[other][0] == "unjudged" and "trained to its end (all steps" in told[other][1]
+    for number in (1, other):
+        run = Path(swept.folder) / "trials" / str(number) / "seed-0" / "1"
+        assert inspect(run).about["state"] == f"unjudged: {told[number][1]}"
+        copy = tmp_path / str(number)
+        shutil.copytree(run, copy)
+        recurra.resume(copy)
+        assert described(copy)["state"] == "finished" and not (copy / "unjudged.json").exists()
 
 
 def test_the_command_tells_both_figures(swept: Sweep) -> None:

@@ -142,6 +142,8 @@ def _to_the_end(
             # It came in the last step, which nothing follows but what may take long.
             trainer.stop_asked.heed()
     if not judged:
+        if here.first:
+            folder.note_unjudged(why)
         return run
 
     best = here.alone(lambda: folder.checkpoints.load("best"))
@@ -273,6 +275,7 @@ def _trained(
             tell(observer, _take_up(trainer, changes))
         if world().first:
             folder.note_failure(None)
+            folder.note_unjudged(None)
         run.steps_before = trainer.progress.step
         run.follow()
         if until is not None:

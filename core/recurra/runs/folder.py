@@ -22,7 +22,16 @@ from recurra.errors import Altered, InputError, RecurraError, warn
 from recurra.runs import files
 from recurra.runs.bounded import LINE
 from recurra.runs.checkpoints import Checkpoints
-from recurra.runs.records import FAILED, FORMAT, LEFT, LOCK, Records, Written, reading
+from recurra.runs.records import (
+    FAILED,
+    FORMAT,
+    LEFT,
+    LOCK,
+    UNJUDGED,
+    Records,
+    Written,
+    reading,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +59,7 @@ class RunFolder:
     metrics.jsonl       one line for each record of training, validation and the final evaluation
     samples.txt         what was generated at each validation and at the end
     failed.json         why the run has failed, if it has, until it goes on
+    unjudged.json       why training has ended of a trial that is not judged, until it goes on
     tracking/           what follows the run, if anything does, see `recurra.runs.tracked`
     checkpoints/        see `recurra.runs.checkpoints`
     """
@@ -152,6 +162,17 @@ class RunFolder:
                 return
             first = error.problems[0]
             files.write_json(self.path / FAILED, {"code": first.code, "fact": first.fact})
+
+    def note_unjudged(self, why: str | None) -> None:
+        """Keep why training has ended of a trial of which nothing but validation is measured.
+
+        Or forget it as it goes on; where nothing can be written, nothing is.
+        """
+        with suppress(OSError, RecurraError):
+            if why is None:
+                (self.path / UNJUDGED).unlink(missing_ok=True)
+            else:
+                files.write_json(self.path / UNJUDGED, {"ended": why})
 
     def settled(self) -> dict[str, Any]:
         """Bring the records to the disk, and return how long each is, and its hash.

@@ -17,7 +17,8 @@ from typing import Any
 from recurra.errors import InputError
 from recurra.runs import archive, bundles, files, headers
 from recurra.runs.headers import Header
-from recurra.runs.records import HASHES, Hashes
+from recurra.runs.listing import why_unjudged
+from recurra.runs.records import HASHES, UNJUDGED, Hashes
 from recurra.spec.bounds import excess
 
 LARGEST = 16 << 20
@@ -300,6 +301,9 @@ def _result(found: Inspected, run: Path) -> None:
     """Note whether a run has come to its end."""
     if not _there(run / "result.json"):
         found.about["state"] = "not finished: there is no result"
+        if _there(run / UNJUDGED):
+            said = _json(found, UNJUDGED, _bounded(found, run / UNJUDGED))
+            found.about["state"] = f"unjudged: {why_unjudged(said)}"
         return
     result = _json(found, "result.json", _bounded(found, run / "result.json"))
     _told(found, result)

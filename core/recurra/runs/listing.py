@@ -20,7 +20,7 @@ from typing import Any
 from recurra import system
 from recurra.errors import InputError, nearest
 from recurra.runs import bounded, files
-from recurra.runs.records import FAILED, LEFT, LOCK
+from recurra.runs.records import FAILED, LEFT, LOCK, UNJUDGED
 
 LARGEST = 16 << 20
 """Bytes of a task, at most."""
@@ -33,7 +33,9 @@ FIELDS = (
     "value", "baseline", "baseline_value", "beats_baselines", "verdict", "seconds", "when", "why",
 )  # fmt: skip
 """What is told of each run, in the order of the columns."""
-STATES = ("finished", "being trained", "interrupted", "failed", "begun", "damaged")
+STATES = (
+    "finished", "unjudged", "being trained", "interrupted", "failed", "begun", "damaged",
+)  # fmt: skip
 
 _ASKED = re.compile(r"([A-Za-z_][\w.%-]*)(!=|<=|>=|=|<|>)(.*)", re.DOTALL)
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -282,10 +284,21 @@ def _note_unfinished(row: Row, path: Path, faults: list[str]) -> None:
         row["state"] = "failed"
         if isinstance(said, dict):
             row["why"] = " ".join(str(said.get(key, "")) for key in ("code", "fact")).strip()
+    elif os.path.lexists(path / UNJUDGED):
+        row["state"], row["why"] = "unjudged", why_unjudged(_read(path / UNJUDGED, _json, faults))
     elif os.path.lexists(path / "checkpoints" / "index.json"):
         row["state"], row["why"] = "interrupted", f"`recurra resume {path}` goes on"
     else:
         row["state"], row["why"] = "begun", "it ended before its first checkpoint"
+
+
+def why_unjudged(said: Any) -> str:
+    """Return why a run has no result that was not judged, by what stands in `unjudged.json`."""
+    ended = said.get("ended") if isinstance(said, dict) else None
+    if ended == "pruned":
+        return "its sweep found it hopeless (pruned)"
+    trained = f" ({ended})" if isinstance(ended, str) else ""
+    return f"a trial that is trained to its end{trained}: of all trials the best alone is judged"
 
 
 def last_records(path: Path, most: int = TAIL) -> Iterator[dict[str, Any]]:

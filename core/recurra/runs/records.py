@@ -29,6 +29,7 @@ ORIGIN = "origin.json"
 LEFT = ("checkpoints", "environment.json", "plugins.json", "data.json")
 """What tells a run, damaged as it may be, from a folder in which somebody keeps a task."""
 FAILED = "failed.json"
+UNJUDGED = "unjudged.json"
 """Why a run has failed, while it has not gone on since."""
 LOCK = ".lock"
 """The file by which a run is kept from other processes.

@@ -105,8 +105,9 @@ def made(trial: Trial, judge: Judge | None = None) -> Outcome:
     try:
         run = _trained(trial, watching)
     except Interrupted:
-        if not watching.pruned:
+        if not watching.pruned or watching.folder is None:
             raise
+        watching.folder.note_unjudged("pruned")
         return {"state": "pruned", "validations": watching.number}
     except RecurraError as error:
         if not _is_its_own(error, trial):
