@@ -82,8 +82,7 @@ def _alone(name: str, source: str, of: str) -> ctypes.CDLL:
     """Build a library, or wait for another process that does."""
     try:
         lock = _file(name).with_name(f".{name}.lock")
-        lock.parent.parent.mkdir(parents=True, exist_ok=True)
-        lock.parent.mkdir(mode=0o700, exist_ok=True)
+        _make(lock.parent)
     except OSError:
         # Nothing is kept, and that is said where it would be.
         return _built(name, source, of)
@@ -264,8 +263,7 @@ def _copied(work: Path, name: str, of: str) -> Path | None:
     checksum = _checksum(name, data)
     try:
         file = _file(name)
-        file.parent.parent.mkdir(parents=True, exist_ok=True)
-        file.parent.mkdir(mode=0o700, exist_ok=True)
+        _make(file.parent)
         _check_own(file.parent)
         _write(file, data)
         _write(file.with_suffix(".sha256"), checksum.encode())
@@ -315,3 +313,10 @@ def _processor() -> str:
     flags = [line for line in described() if line.startswith(("flags", "Features"))]
     first = flags[0] if flags else ""
     return f"{machine()} {platform.machine()} {first}"
+
+
+def _make(folder: Path) -> None:
+    """Make a folder of the user's own where there is none, and touch none that there is."""
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
