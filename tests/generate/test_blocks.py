@@ -239,6 +239,71 @@ def test_who_breaks_off_has_read_what_was_given(given_steps: int, quick: Any) ->
         assert own.draw(rule).tolist() == behind.draw(rule).tolist()
 
 
+LOOKS = {
+    "nothing": lambda own: None,
+    "expected": lambda own: own.expected(),
+    "chances": lambda own: own.chances(),
+    "output": lambda own: own.output,
+    "raw": lambda own: own.raw(),
+    "seen": lambda own: own.seen,
+    "states": lambda own: own.states,
+    "copy": lambda own: own.copy(),
+    "feed": lambda own: own.feed_ids(np.array([2])),
+    "many": lambda own: list(own.draw_many(2, Sampling())),
+}  # fmt: skip
+"""What is done between two draws; some of it holds what the session is made of."""
+
+
+@given(
+    looks=st.lists(st.sampled_from(sorted(LOOKS)) | st.just("nothing"), max_size=12),
+    rules=st.lists(RULES, min_size=1, max_size=2), streams=st.sampled_from([1, 3]),
+)  # fmt: skip
+@settings(max_examples=30, deadline=None)
+def test_what_somebody_holds_stays_as_it_was(
+    looks: list[str], rules: list[Sampling], streams: int, quick: Any
+) -> None:
+    """Symbols drawn one by one write to what the last draw has made: never to what was looked at,
+    and whatever was done in between they are those of the loop in Python.
+    """
+    own, other = session(quick, streams), session(quick, streams)
+    other._can_loop, other._looked = False, stepper(quick).kernel
+    held = []
+    for place, look in enumerate(looks):
+        rule = rules[place % len(rules)]
+        for _ in range(3):
+            assert own.draw(rule).tolist() == other.draw(rule).tolist()
+        seen = LOOKS[look](own)
+        if look in ("feed", "many"):
+            LOOKS[look](other)
+        elif look == "copy":
+            held.append((seen.expected, seen.expected().clone()))
+        elif look == "states":
+            held += [(lambda f=f: f, f.clone()) for state in seen for f in state]
+        elif look != "nothing":
+            held.append((lambda seen=seen: seen, seen.clone()))
+        seen = None  # each is held once
+    assert all(torch.equal(look(), was) for look, was in held)
+    same(own, other)
+
+
+def test_a_draw_that_is_broken_off_has_been_read_or_not(quick: Any, monkeypatch: Any) -> None:
+    """Ctrl-C is heard once C has drawn: the symbol counts as read, and none is drawn twice."""
+    rule = Sampling(temperature=1.0)
+    own, (_, behind) = session(quick), by_steps(quick, 1, 4, rule)
+    for _ in range(3):
+        own.draw(rule)
+    steps = stepper(quick).kernel.blocks.steps
+
+    def broken_off(*arguments: Any) -> None:
+        steps(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stepper(quick).kernel.blocks, "steps", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        own.draw(rule)
+    same(own, behind)
+
+
 @pytest.mark.usefixtures("short")
 def test_each_symbol_is_there_as_it_comes(quick: Any) -> None:
     """What is given is not held back for what comes later; a copy made in between goes on as the

@@ -7,7 +7,9 @@ one definition (`sampling.py`), which is tried once before it is used.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.engine.build import Unbuildable
-from recurra.engine.fused.block import Made, Rule, Stops, picked
+from recurra.engine.fused.block import Made, Rule, Stops, Turn, picked
 from recurra.errors import InputError, RunError
 from recurra.generate import arguments
 from recurra.generate.draws import PlacedDraws
@@ -35,11 +37,28 @@ TRIED = (
 )
 """Rules by which what draws in C is tried."""
 
+OUTPUT_HELD, SEEN_HELD = 4, 3
+"""How often a session's own tensors are held, its output twice, and by who counts."""
+
+
+@dataclass(slots=True)
+class Writing:
+    """What a session draws one by one with: it writes to what its last draw has made."""
+
+    kernel: Kernel
+    block: Made
+    sampling: Sampling
+    carried: Packed
+    draws: PlacedDraws
+    turn: Turn | None = None  # once a second is drawn
+
 
 class Blockwise(Foretelling):
     """What a session makes many at a time."""
 
     seen: Tensor
+    # What the last draw was made with, until somebody looks at what it writes to.
+    _writing: Writing | None = None
     # What C draws by, and for which sampling and key; the kernel, and whether its loop will do.
     _ruled: tuple[Sampling, int, Rule] | None = None
     _looked: Kernel | None = None
@@ -57,8 +76,48 @@ class Blockwise(Foretelling):
         Raises `InputError` (RC080), and `RunError` (RC060) where what the network gives is not
         finite.
         """
+        writing = self._writing
+        if writing is not None and self._goes_on(writing, sampling):
+            return self._written(writing)
         self._check_draws(sampling)
         return self._next(sampling)
+
+    def _goes_on(self, writing: Writing, sampling: Any) -> bool:
+        """Tell whether a draw may write where the last one has."""
+        block = writing.block
+        return (
+            (sampling is writing.sampling or sampling == writing.sampling)
+            and self._carried is writing.carried
+            and self.output is block.output
+            and self.seen is block.seen
+            and self.draws is writing.draws
+            and getrefcount(block.output) <= OUTPUT_HELD
+            and getrefcount(block.seen) <= SEEN_HELD
+            and not self.network.training
+        )
+
+    def _written(self, writing: Writing) -> NDArray[np.int64]:
+        """Draw the next symbol of each stream where the last was drawn. Raises as `draw` does."""
+        turn, draws = writing.turn, writing.draws
+        if turn is None:
+            rule = self._rule(writing.sampling, draws.key)
+            assert writing.kernel.blocks is not None, "it has drawn"
+            turn = writing.turn = writing.kernel.blocks.turn(writing.block, rule)
+        before = turn.made
+        try:
+            ids = turn.draw(draws.step)
+        finally:
+            # It has been read also where Ctrl-C came behind it.
+            if turn.made > before:
+                self.position += 1
+                draws.step += writing.sampling.temperature > 0
+        if ids is None:
+            raise self._unsound(turn.ill, "drawn")
+        return ids
+
+    def _shown(self) -> None:
+        """Write no more to what somebody else may hold from now on."""
+        self._writing = None
 
     def draw_many(
         self, length: int, sampling: Sampling, stop: Sequence[Sequence[int]] = ()
@@ -169,6 +228,9 @@ class Blockwise(Foretelling):
         kernel = self._loops("ids")
         if kernel is not None and self.output is not None:
             block = self._block(kernel, 1, sampling, None)
+            carried, draws = self._carried, self.draws
+            assert isinstance(carried, Packed) and isinstance(draws, PlacedDraws), "it was drawn so"
+            self._writing = Writing(kernel, block, sampling, carried, draws)
             return np.asarray(block.ids[0], np.int64)
 
         output = self._sound("drawn")
@@ -257,6 +319,7 @@ class Blockwise(Foretelling):
 
     def _standing(self) -> tuple[Any, ...]:
         """Return where the session stands, but for its draws."""
+        self._shown()
         return self._carried, self.output, self._raw, self.position, self.seen
 
     def _stand(self, standing: tuple[Any, ...]) -> None:

@@ -254,6 +254,7 @@ class Session(Blockwise):
         them in the data's units. Raises `InputError` (RC080) if there is none.
         """
         self._look()
+        self._shown()
         if self.network.late and self.output is None and self.outlook is not None:
             self._raw = self._say(self.outlook.steps)
             self.output = self.network.point(self._raw)
@@ -302,6 +303,7 @@ class Session(Blockwise):
 
     def copy(self) -> Session:
         """Return a session in the same state that goes its own way from here, draws included."""
+        self._shown()
         other = copy.copy(self)
         other.seen = self.seen.clone()
         other.draws = self.draws.copy()

@@ -58,9 +58,13 @@ class Stored:
     _left: Tensor | None
     _carried: States | Packed | None
 
+    def _shown(self) -> None:
+        raise NotImplementedError
+
     @property
     def states(self) -> States | None:
         """The states of encoder and layers; None before anything has been read."""
+        self._shown()
         return None if self._carried is None else self.stepper.states(self._carried)
 
     def save(self, path: str | Path) -> None:

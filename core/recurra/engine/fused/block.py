@@ -79,6 +79,7 @@ class _Call(ctypes.Structure):
         ("fed", _integer),
         ("said", _pointer),
         ("ill", _integer),
+        ("made", _integer),
     )
 
 
@@ -223,6 +224,13 @@ class Blocks:
             ids = ids[:made]
         return Made(made, ids, seen, self.none, last, after, ill)
 
+    def turn(self, made: Made, rule: Rule) -> Turn:
+        """Return what draws the next symbols one by one, in the memory of a call that drew some.
+
+        From then on nothing else may hold what the call made.
+        """
+        return Turn(self, made, rule)
+
     def feed(self, count: int, output: Tensor, state: Tensor, width: int) -> Made:
         """Feed the first `width` numbers of each output back, up to `count` times.
 
@@ -244,9 +252,7 @@ class Blocks:
     ) -> tuple[int, Tensor, Tensor]:
         """Make steps; return how many, what the last gives, and the state after it."""
         step, (rows, width) = self.step, output.shape
-        step.prepare(rows)
-        if step.later is not self._of:
-            self._lay_out(step.later)
+        self.ready(rows)
         room, dtype = step.room, step.dtype
         if state.shape != (room,) or width != step.width_out:
             size = f"{tuple(output.shape)} and {len(state)} numbers"
@@ -257,13 +263,19 @@ class Blocks:
         output, state = output.contiguous(), state.contiguous()
         after, last = torch.empty_like(state), torch.empty_like(output)
         places = output.data_ptr(), state.data_ptr(), after.data_ptr(), last.data_ptr()
-        _CALL.pack_into(self.call, 0, step.packing, count, SECONDS, *places, *more, -1)
+        _CALL.pack_into(self.call, 0, step.packing, count, SECONDS, *places, *more, -1, 0)
         made = self.steps(self.machine, ctypes.addressof(rule), self.where)
         if made < 0:
             raise MemoryError
         if made:
             step.packing = False
         return made, last if made else output, after
+
+    def ready(self, rows: int) -> None:
+        """Be ready for calls for so many rows. Whoever calls this holds the lock of the step."""
+        self.step.prepare(rows)
+        if self.step.later is not self._of:
+            self._lay_out(self.step.later)
 
     def _lay_out(self, arguments: Arguments) -> None:
         """Make what all calls for as many rows have in common."""
@@ -312,3 +324,51 @@ class Blocks:
         # What the machine points to lives as long as it does.
         self._held = [machine, lists, tables, gathered]
         self._of = arguments
+
+
+class Turn:
+    """Symbols drawn one by one, in the memory of what a call has made: nothing is made anew.
+
+    `made` counts them, whatever interrupts a call.
+    """
+
+    def __init__(self, blocks: Blocks, made: Made, rule: Rule) -> None:
+        self.blocks = blocks
+        self.held = made, rule
+        self.rows = len(made.output)
+        self.ids = np.empty(self.rows, np.int64)
+        self.call = _Call()
+        self.where = ctypes.addressof(self.call)
+        self.rule = ctypes.addressof(rule)
+        output, state = made.output.data_ptr(), made.state.data_ptr()
+        drawn = 0, made.seen.data_ptr(), self.ids.ctypes.data
+        ends = *NO_STOPS, 0, 0, -1, 0
+        _CALL.pack_into(self.call, 0, 0, 1, 0.0, output, state, state, output, *drawn, *ends)
+
+    @property
+    def made(self) -> int:
+        """How many symbols of each stream were drawn and read."""
+        return int(self.call.made)
+
+    @property
+    def ill(self) -> int:
+        """The first row from which nothing could be drawn, or -1."""
+        return int(self.call.ill)
+
+    def draw(self, drawn: int) -> Ids | None:
+        """Return the next ids `[B]`, or nothing where they cannot be drawn.
+
+        `drawn` is how many numbers were drawn before. Raises `MemoryError`.
+        """
+        blocks, call = self.blocks, self.call
+        step = blocks.step
+        with step.lock:
+            blocks.ready(self.rows)
+            call.packing, call.drawn = step.packing, drawn
+            made = blocks.steps(blocks.machine, self.rule, self.where)
+            if made < 0:
+                raise MemoryError
+            if not made:
+                return None
+            step.packing = False
+            return self.ids.copy()

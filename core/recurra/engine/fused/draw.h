@@ -279,6 +279,7 @@ typedef struct {
     int64_t fed;         /* where numbers are fed back: how many of an output are; else 0 */
     real *said;          /* the numbers of each step */
     int64_t ill;         /* the first row that is not finite, or -1 */
+    int64_t made;        /* how many steps all calls with this have made */
 } call_t;
 
 static double now(void) {
@@ -362,6 +363,7 @@ int64_t steps(const machine_t *at, const rule_t *rule, call_t *call) {
         advance(at, call, ids, output);
         output = call->last;
         made++;
+        call->made++;
 
         if (call->stops) {
             int64_t over = 0;
