@@ -126,6 +126,17 @@ def test_a_page_is_never_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(small.text.encode()) <= 75_000
 
 
+def test_what_is_said_of_pictures_left_out_has_room_too(tmp_path: Path) -> None:
+    """However long the names of the runs are, the bound holds, whatever it is."""
+    deep = tmp_path / ("long" * 50)
+    views = [seen(run_folder(deep / str(n), lines=records(60))) for n in range(3)]
+    whole = len(page(views).text.encode())
+    for most in (whole - 1, whole - 5_000):
+        made = page(views, most=most)
+        assert len(made.text.encode()) <= most
+        assert "the page is full" in made.text
+
+
 def test_several_runs_are_one_page(tmp_path: Path) -> None:
     """Also of different tasks, and one that failed: a table, their losses, a chapter for each."""
     failed = {"code": "RC060", "fact": "the loss is nan"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files as resources
 from typing import Any
@@ -48,19 +48,17 @@ class Part:
     level: int
     data: bool = True
     left: bool = False
-    _sizes: dict[bool, int] = field(default_factory=dict)
+    _made: dict[bool, Markup] = field(default_factory=dict)
 
     def html(self) -> Markup:
         """Return it as it stands in the page."""
-        return self.picture.html(self.key, self.level, self.data)
+        if self.data not in self._made:
+            self._made[self.data] = self.picture.html(self.key, self.level, self.data)
+        return self._made[self.data]
 
     def size(self) -> int:
         """Return how many bytes it takes now."""
-        if self.left:
-            return 0
-        if self.data not in self._sizes:
-            self._sizes[self.data] = len(self.html().encode("utf-8"))
-        return self._sizes[self.data]
+        return 0 if self.left else len(self.html().encode("utf-8", "replace"))
 
 
 @dataclass
@@ -90,38 +88,48 @@ def page(views: Sequence[View], most: int = LARGEST) -> Page:
     parts = [*shared, *(part for chapter in chapters for part in chapter.parts)]
     title = views[0].name if alone else f"{len(views)} runs"
 
-    frame = [_head(title), *(_frame_of(chapter, alone) for chapter in chapters)]
-    room = most - len("".join(frame).encode("utf-8")) - 2000 * len(chapters) - 4000
-    _fit(parts, room)
-    body = [_title(views), _links(chapters, alone)]
-    body += [part.html() for part in shared if not part.left]
-    body += [_written(chapter, alone) for chapter in chapters]
+    def body() -> list[Markup]:
+        pictures = [part.html() for part in shared if not part.left]
+        runs = [_written(chapter, alone) for chapter in chapters]
+        return [_title(views), _links(chapters, alone), *pictures, *runs]
+
+    text = _fitted(title, parts, body, most)
     shown = [f"{part.key}{part.picture.name}" for part in parts if not part.left]
     left_out = {
         f"{chapter.key}{name}": why for chapter in chapters for name, why in chapter.lacking
     }
     left_out |= {f"{p.key}{p.picture.name}": "the page is full" for p in parts if p.left}
-    return Page(_whole(title, body), shown, left_out)
+    return Page(text, shown, left_out)
 
 
 def page_of(title: str, head: Markup, made: Sequence[Picture], most: int = LARGEST) -> Page:
     """Return the page of some pictures of one thing, below a head that says what it is."""
     parts = [Part(None, picture, "", 2) for picture in made]
-    _fit(parts, most - len(f"{_head(title)}{head}".encode()) - 8000)
-    shown = [part.picture for part in parts if not part.left]
-    links = [tag("a", each.title, href=f"#{each.name}") for each in shown]
-    body = [head, tag("nav", *links), *(part.html() for part in parts if not part.left)]
+
+    def body() -> list[Markup]:
+        shown = [part for part in parts if not part.left]
+        links = [tag("a", part.picture.title, href=f"#{part.picture.name}") for part in shown]
+        full = [f"{part.picture.name}: the page is full." for part in parts if part.left]
+        full += [f"{p.picture.name}, its data: the page is full." for p in shown if not p.data]
+        told = [tag("ul", *(tag("li", item) for item in full))] if full else []
+        foot = [tag("footer", "Left out", *told, class_="lacking")] if full else []
+        return [head, tag("nav", *links), *(part.html() for part in shown), *foot]
+
+    text = _fitted(title, parts, body, most)
     left_out = {part.picture.name: "the page is full" for part in parts if part.left}
-    full = [f"{name}: {why}." for name, why in left_out.items()]
-    full += [
-        f"{part.picture.name}, its data: the page is full."
-        for part in parts
-        if not part.left and not part.data
-    ]
-    if full:
-        told = tag("ul", *(tag("li", item) for item in full))
-        body.append(tag("footer", "Left out", told, class_="lacking"))
-    return Page(_whole(title, body), [each.name for each in shown], left_out)
+    return Page(text, [p.picture.name for p in parts if not p.left], left_out)
+
+
+def _fitted(title: str, parts: list[Part], body: Callable[[], list[Markup]], most: int) -> str:
+    """Return a page of no more than so many bytes, leaving out of it what has no room.
+
+    What is said of that takes room as well.
+    """
+    while True:
+        text = _whole(title, body())
+        over = len(text.encode("utf-8", "replace")) - most
+        if over <= 0 or not _fit(parts, sum(part.size() for part in parts) - over):
+            return text
 
 
 def _whole(title: str, body: Sequence[Markup]) -> str:
@@ -150,8 +158,12 @@ def _shared(views: Sequence[View]) -> list[Part]:
         return []
 
 
-def _fit(parts: list[Part], room: int) -> None:
-    """Leave out the data of the largest pictures, then the largest, until the rest has room."""
+def _fit(parts: list[Part], room: int) -> bool:
+    """Leave out the data of the largest pictures, then the largest, until the rest has room.
+
+    Tells whether there was any to be left out.
+    """
+    left = False
     for drop in ("data", "left"):
         while sum(part.size() for part in parts) > room:
             able = [
@@ -162,11 +174,12 @@ def _fit(parts: list[Part], room: int) -> None:
             ]
             if not able:
                 break
-            largest = max(able, key=Part.size)
+            largest, left = max(able, key=Part.size), True
             if drop == "data":
                 largest.data = False
             else:
                 largest.left = True
+    return left
 
 
 def _head(title: str) -> Markup:
