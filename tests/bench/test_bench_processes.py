@@ -107,3 +107,26 @@ def test_a_command_is_timed_whole() -> None:
     assert 0 < processes.start_of("--version")(TINY, SETTING).ours[0] < 60
     with pytest.raises(RuntimeError, match="in a new process"):
         processes.start_of("no-such-command")(TINY, SETTING)
+
+
+def test_a_small_task_is_timed_beside_torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is held against an import of torch and of its optimizers, into a folder that is gone
+    afterwards; of a check that counts which it takes beyond an import.
+    """
+    spent, lines = [0.0], []
+
+    def run(line: list[str], variables: dict[str, str]) -> str:
+        lines.append(line)
+        spent[0] += 5.0 if "recurra.cli.main" in line else 2.0
+        return ""
+
+    monkeypatch.setattr(processes, "_run", run)
+    monkeypatch.setattr(processes, "of_children", lambda: spent[0])
+    found = processes.run_of_a_task(TINY, SETTING)
+    assert (found.ours, found.other, found.processor) == ([5.0], [2.0], True)
+    assert lines[0][3] == "run" and lines[0][4].endswith("hello_lstm.toml")
+    assert lines[0][5] == "--runs" and not Path(lines[0][6]).exists()
+    assert "optim" in lines[-1][-1] and "recurra" not in lines[-1][-1]
+    lines.clear()
+    assert processes.check_of_a_task(TINY, SETTING).ours == [3.0]
+    assert lines[0][3] == "check" and lines[-1][-1] == "import torch"

@@ -72,10 +72,14 @@ Measured = TypeVar("Measured")
 
 @dataclass(frozen=True)
 class Rivals:
-    """Other libraries: the Python of each that is named, and what was measured beside them."""
+    """Other libraries: the Python of each that is named, and what was measured beside them.
+
+    `about` is what each tells of itself once it has run.
+    """
 
     pythons: Mapping[str, Path] = field(default_factory=dict)
     threads: int = 1
+    about: dict[str, dict[str, Any]] = field(default_factory=dict)
     memory: dict[Any, Any] = field(default_factory=dict)
 
     def once(self, key: Any, measure: Callable[[], Measured]) -> Measured:

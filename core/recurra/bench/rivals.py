@@ -33,10 +33,14 @@ from recurra.engine.threads import using
 from recurra.errors import InputError
 from recurra.world import lone
 
+LONG = 0.5
+"""Seconds after which a turn is warm, however few they were."""
 Arrays = dict[str, NDArray[Any]]
 SCRIPTS = Path(recurra.__file__).parents[2] / "benchmarks" / "rivals"
 PACKAGES = {"jax": "jax", "onnxruntime": "onnx onnxruntime"}
 """What must be installed for the scripts of a library."""
+FEW = 3
+"""Rounds of what takes seconds each time."""
 OFF = 1e-3
 """How far two libraries may be from each other, as a share of the largest number."""
 LOOKED = 0.1
@@ -57,7 +61,9 @@ def started(rivals: Rivals, library: str, script: str) -> Rival:
     path = SCRIPTS / script
     if not path.exists():
         raise Skipped(f"there is no {path}: the scripts are in a clone of the repository alone")
-    return Rival(library, [str(rivals.pythons[library]), str(path)], rivals.threads)
+    rival = Rival(library, [str(rivals.pythons[library]), str(path)], rivals.threads)
+    rivals.about[library] = rival.about
+    return rival
 
 
 def python_of(option: str, name: str | None) -> Path | None:
@@ -95,12 +101,19 @@ class Own:
 
     def __init__(self, turn: Turn) -> None:
         self.turn = turn
+        start = time.perf_counter()
         for _ in range(WARM):
             turn()
+            if time.perf_counter() - start > LONG:
+                break
 
     def timed(self, count: int) -> Took:
-        """Have so many turns, after one that finds the caches as the other side left them."""
-        self.turn()
+        """Have so many turns, after one that finds the caches as the other side left them.
+
+        A single turn is so long that it need not.
+        """
+        if count > 1:
+            self.turn()
         wall, processor = time.perf_counter(), time.process_time()
         for _ in range(count):
             self.turn()
@@ -258,9 +271,10 @@ def race(
     least: float = LEAST,
 ) -> Race:
     """Let sides take turns, all of them in each round."""
-    counts = {}
-    for name, side in sides.items():
-        counts[name] = math.ceil(least / max(side.timed(1).wall, 1e-7))
+    once = {name: side.timed(1).wall for name, side in sides.items()}
+    counts = {name: math.ceil(least / max(seconds, 1e-7)) for name, seconds in once.items()}
+    if sum(once.values()) > LONG * len(sides):
+        rounds = min(rounds, FEW)
 
     times: dict[str, list[Took]] = {name: [] for name in sides}
     load = Load(partial(together, rivals))

@@ -224,14 +224,13 @@ def run(
 ) -> tuple[Machine, list[Record]]:
     """Measure cases one after the other, with so many threads of torch; its own number where None.
 
-    `begun` is told first what machine it is. Beside `rivals` it is one thread where None.
+    `begun` is told first what machine it is. `rivals` have threads of their own.
     """
     with _threads(threads):
         machine = examined()
         begun(machine)
 
-        pythons = rivals.pythons if rivals else {}
-        setting = Setting(machine, pairs, Rivals(pythons, threads or 1))
+        setting = Setting(machine, pairs, rivals or Rivals())
         records = []
         for case in cases:
             record = measured(case, setting)

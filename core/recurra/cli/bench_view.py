@@ -46,7 +46,7 @@ def bench(
     for library, name in named.items():
         if python := python_of(f"--{library}", name):
             pythons[library] = python
-    rivals = Rivals(pythons)
+    rivals = Rivals(pythons, threads or 1)
 
     cases = suite.chosen(rows, shapes, rivals)
     machine, records = suite.run(
@@ -62,6 +62,7 @@ def bench(
     failed = [record for record in records if record.error]
     return {
         "machine": machine.data(),
+        "rivals": rivals.about,
         "pairs": pairs,
         "failed": len(failed),
         "records": [record.data() for record in records],
@@ -137,7 +138,8 @@ def cells(record: Record) -> list[str]:
     spread = f"{low} to {high}"
     share = "" if record.share is None else f"{100 * record.share:.0f} % of {record.share_of}"
     others = "" if record.load is None else f"{record.load:.1f} cores"
-    return [*label, value, floor(record), mark, spread, share, others, record.path]
+    path = f"{record.path}; {record.rival}" if record.rival else record.path
+    return [*label, value, floor(record), mark, spread, share, others, path]
 
 
 def figure(value: float, record: Record) -> str:
