@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -132,6 +132,10 @@ def plots(values: list[float], names: list[str]) -> list[Plot]:
     st.lists(FLOATS | st.none(), min_size=1, max_size=12),
     st.lists(st.text(max_size=30), min_size=1, max_size=5),
 )
+@example([1.0, 2.2250738585e-313], [""])
+@example([1.0, 5e-324], [""])
+@example([5e-324], [""])
+@example([1e-300, 1e300, None], ["a"])
 def test_any_values_and_names_make_a_picture_without_overlaps(
     values: list[float], names: list[str]
 ) -> None:

@@ -14,8 +14,10 @@ from recurra.drawing.words import shortened
 
 LONGEST = 22
 """Letters of a name beside an axis, at most."""
-LEAST = 1e-300
-"""What is drawn as nothing: of still smaller numbers no quotient is sure."""
+GREATEST = 307
+"""The greatest power of ten that is written."""
+LEAST, MOST = 1e-300, 1e300
+"""What is drawn as nothing: of still smaller numbers no quotient is sure; and what is too much."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,14 @@ class Scale:
     def __init__(self, axis: Axis, values: Numbers, room: float = 0.0) -> None:
         """Take in the values that lie along an axis, with `room`, a share, on either side.
 
-        A logarithm has no place for what is not above 0: such values are no part of it.
+        A logarithm has no place for what is not above 0, nor for the ends of what a computer knows:
+        such values are no part of it.
         """
         self.axis = axis
         self.log = axis.scale == "log"
         finite = values[np.isfinite(values)]
         if self.log:
-            finite = finite[finite > 0]
+            finite = finite[(finite > LEAST) & (finite < MOST)]
         low = float(finite.min()) if len(finite) else math.nan
         high = float(finite.max()) if len(finite) else math.nan
 
@@ -83,7 +86,8 @@ class Scale:
         """Return how far along the axis values lie, from 0 to 1; NaN where they have no place."""
         if self.log:
             with np.errstate(divide="ignore", invalid="ignore"):
-                values = np.where(values > 0, np.log10(values), np.nan)
+                known = (values > LEAST) & (values < MOST)
+                values = np.where(known, np.log10(values), np.nan)
         return (values - self.low) / (self.high - self.low)
 
     def ticks(self, most: int) -> list[Tick]:
@@ -114,7 +118,9 @@ class Scale:
             return self._within_a_decade(most)
         every = max(math.ceil((last - first + 1) / max(most, 1)), 1)
         powers = range(first, last + 1, every)
-        return [Tick(10.0**power, power_of_ten(power)) for power in powers]
+        # Of an axis of very small or large numbers a margin goes beyond all that there are.
+        known = [power for power in powers if -GREATEST <= power <= GREATEST]
+        return [Tick(10.0**power, power_of_ten(power)) for power in known]
 
     def _within_a_decade(self, most: int) -> list[Tick]:
         """Give 1, 2 and 5 of each decade, and where they are too few, round numbers."""
