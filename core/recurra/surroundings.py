@@ -1,4 +1,4 @@
-"""What can be wrong around recurra, found before it stops a command.
+"""What is around recurra: what can be wrong there, found before it stops a command, and a start.
 
 There may be damaged distributions, and odd variables. torch and pydantic read the entry points of
 every distribution while they are imported, and one file that cannot be read ends the import. So
@@ -7,10 +7,12 @@ these lists are read here first, and where one is damaged, both are told to leav
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,21 @@ def look_out() -> None:
     """Look at the installed distributions once, when torch or pydantic is first imported."""
     if LEFT_ALONE.keys() - sys.modules.keys():
         sys.meta_path.insert(0, _Lookout())
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Load modules, and look for no garbage in them, neither meanwhile nor ever after.
+
+    A process that is recurra's own begins so: of some 300,000 objects that importing torch makes
+    none is garbage, and to look for it again and again takes a sixth of that import.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def odd_variables() -> Iterator[str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import HELLO, REPOSITORY
+
+from recurra.surroundings import loading
 
 PROBE = """
 import json, sys
@@ -89,3 +93,26 @@ def test_what_computes_imports_torch_without_its_compiler(command: str, tmp_path
     (tmp_path / "task.toml").write_text(HELLO, encoding="utf-8")
     found = heavy(command, "task.toml", cwd=tmp_path)
     assert "torch" in found and "torch._dynamo" not in found
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_loading_looks_for_garbage_neither_meanwhile_nor_later_in_what_it_loaded(
+    fails: bool,
+) -> None:
+    """Whatever is made meanwhile is looked at by no collection, and others are looked at again,
+    also after a module that cannot be imported.
+    """
+    begun: list[dict[str, int]] = []
+    note = lambda phase, info: begun.append(info) if phase == "start" else None  # noqa: E731
+    gc.callbacks.append(note)
+    try:
+        with suppress(ImportError), loading():
+            made = [[index] for index in range(50_000)]
+            if fails:
+                raise ImportError
+        assert not begun and gc.isenabled()
+        gc.collect()
+        assert begun and gc.get_freeze_count() > len(made)
+    finally:
+        gc.callbacks.remove(note)
+        gc.unfreeze()

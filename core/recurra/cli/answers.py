@@ -9,6 +9,7 @@ import typer
 
 from recurra.cli.common import Json, LevelsAsked, RunPath, Seed, Trust, print_json
 from recurra.errors import InputError
+from recurra.surroundings import loading
 
 
 def generate(
@@ -65,9 +66,10 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Generate text from a run, or forecast numbers in the data's own units."""
-    from recurra import verbs
-    from recurra.cli.generations import GENERATIONS
-    from recurra.cli.values import parse, prompted, text_or_tokens
+    with loading():
+        from recurra import verbs
+        from recurra.cli.generations import GENERATIONS
+        from recurra.cli.values import parse, prompted, text_or_tokens
 
     if prompt is not None and values is not None:
         raise InputError.of("RC080", "give --prompt for text or --values for numbers, not both")
@@ -152,11 +154,12 @@ def predict(
     """Answer new sequences: labels with their chances, numbers, or what comes next; or score the
     steps of series.
     """
-    from recurra import verbs
-    from recurra.cli import predictions
-    from recurra.cli.values import READERS, text_or_tokens
-    from recurra.job.scored import Asked, scoring_of
-    from recurra.world import joined
+    with loading():
+        from recurra import verbs
+        from recurra.cli import predictions
+        from recurra.cli.values import READERS, text_or_tokens
+        from recurra.job.scored import Asked, scoring_of
+        from recurra.world import joined
 
     origins = [origin for origin in (file, text, values) if origin is not None]
     if len(origins) != 1:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recurra.cli.common import Json, LevelsAsked, Override, Trust, print_json
+from recurra.surroundings import loading
 
 if TYPE_CHECKING:
     from recurra.contracts.metric import Metrics
@@ -62,8 +63,9 @@ def backtest(
     """Forecast from several cutoffs of each series, from what precedes them alone, beside the
     baselines.
     """
-    from recurra import verbs
-    from recurra.cli.display import watcher
+    with loading():
+        from recurra import verbs
+        from recurra.cli.display import watcher
 
     done = verbs.backtest(
         task_or_run,

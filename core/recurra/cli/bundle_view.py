@@ -9,6 +9,7 @@ import typer
 
 from recurra.cli.common import Json, RunPath, counted, print_json
 from recurra.cli.visible import visible
+from recurra.surroundings import loading
 
 if TYPE_CHECKING:
     from recurra.runs.inspection import Inspected, Tensor
@@ -29,8 +30,9 @@ def bundle(
     as_json: Json = False,
 ) -> None:
     """Put a run into one file, from which `recurra reproduce` trains it again."""
-    from recurra import verbs
-    from recurra.runs import bundles
+    with loading():
+        from recurra import verbs
+        from recurra.runs import bundles
 
     path = verbs.bundle(run, output, with_data=with_data)
     with bundles.opened(path) as (held, made):

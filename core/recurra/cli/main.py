@@ -60,7 +60,7 @@ from recurra.errors import (
     exit_code_of,
 )
 from recurra.spec.overrides import Said
-from recurra.surroundings import odd_variables
+from recurra.surroundings import loading, odd_variables
 from recurra.train.interrupt import handled
 from recurra.world import joined, launched, leads
 
@@ -155,8 +155,9 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Check, train, evaluate and generate one task."""
-    from recurra import verbs
-    from recurra.cli.display import watcher
+    with loading():
+        from recurra import verbs
+        from recurra.cli.display import watcher
 
     overrides = list(override)
     if seed is not None:
@@ -206,8 +207,9 @@ def resume(
     """Go on with a run from its last whole checkpoint, bit for bit; with -o for more steps, or at
     another rate.
     """
-    from recurra import verbs
-    from recurra.cli.display import watcher
+    with loading():
+        from recurra import verbs
+        from recurra.cli.display import watcher
 
     observer = watcher(quiet=as_json)
     done = verbs.resume(
@@ -244,8 +246,9 @@ def _finish_run(done: Run, expect: bool, as_json: bool) -> None:
 @app.command()
 def check(task: TaskFile, override: Override = [], as_json: Json = False) -> None:  # noqa: B006
     """Say everything about a task that can be known without training it."""
-    from recurra import verbs
-    from recurra.cli import show
+    with loading():
+        from recurra import verbs
+        from recurra.cli import show
 
     report = verbs.report(task, override)
     print_json(report.as_data()) if as_json else show.report(report)
@@ -276,9 +279,10 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Print the figures of a run, with the baselines beside them; with -o those of other data."""
-    from recurra import verbs
-    from recurra.cli import show
-    from recurra.world import joined
+    with loading():
+        from recurra import verbs
+        from recurra.cli import show
+        from recurra.world import joined
 
     with joined() as here:
         opened = verbs.load(run, trust=trust)

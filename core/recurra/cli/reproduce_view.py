@@ -9,6 +9,7 @@ import typer
 
 from recurra.cli.common import Json, print_json
 from recurra.cli.verify_view import show_compared, show_differences
+from recurra.surroundings import loading
 
 if TYPE_CHECKING:
     from recurra.job.reproducing import Reproduction
@@ -42,8 +43,9 @@ def reproduce(
     """Train the run of a bundle again, and say whether it is what it was: bit for bit where all is
     the same that bits depend on, else by its figures.
     """
-    from recurra import verbs
-    from recurra.cli.display import watcher
+    with loading():
+        from recurra import verbs
+        from recurra.cli.display import watcher
 
     found = verbs.reproduce(
         bundle,

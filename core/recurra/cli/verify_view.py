@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recurra.cli.common import Json, Override, counted, print_json
+from recurra.surroundings import loading
 
 if TYPE_CHECKING:
     from recurra.runs.comparing import Compared
@@ -39,8 +40,9 @@ def verify(
     Every byte is compared of weights, optimizer, carried states, streams of random numbers,
     records, samples and figures, but what is a clock. It ends with 1 where any differs.
     """
-    from recurra import verbs
-    from recurra.cli.display import watcher
+    with loading():
+        from recurra import verbs
+        from recurra.cli.display import watcher
 
     verified = verbs.verify(
         task,
