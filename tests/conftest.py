@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import itertools
 import os
 import random
@@ -47,6 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.examples is None and config.option.markexpr == "slow":
         config.option.examples = MANY
     settings.load_profile("same" if config.option.examples is None else "anew")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        # Each process that a test starts would compile them, where Python is told to keep nothing.
+        for folder in ("core", "plugins"):
+            compileall.compile_dir(REPOSITORY / folder, quiet=2)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m` does not choose
