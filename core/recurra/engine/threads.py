@@ -34,7 +34,7 @@ def using(count: int) -> Iterator[None]:
 
 def single(light: bool) -> AbstractContextManager[None]:
     """Let torch use one thread, if the work is `light`."""
-    return using(1) if light else nullcontext()
+    return using(1) if light and torch.get_num_threads() != 1 else nullcontext()
 
 
 def single_back(x: Tensor, run: Callable[[Tensor], tuple[Tensor, Any]]) -> tuple[Tensor, Any]:

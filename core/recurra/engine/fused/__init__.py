@@ -11,8 +11,9 @@ Each pass stands in a file of its own, named for it, and what it makes can be pr
     layout     what the kernel is given, and where each pointer stands
     emit       C (`emit_c`); the only pass that knows the language
 
-`plan` joins the first three, `kernel` the others; `window` runs a kernel over a window, and `step`
-over one step of a whole network. `RECURRA_DUMP=FOLDER` keeps what each pass made of every kernel. A
+`plan` joins the first three, `kernel` the others; `window` runs a kernel over a window, `whole`
+together with what stands before its loop, of which `before` has the gradients, and `step` over one
+step of a whole network. `RECURRA_DUMP=FOLDER` keeps what each pass made of every kernel. A
 GRU on the way from `step` to C, at two inputs and three units:
 
     r, z = sigmoid(x W_r + b_r + h U_r + c_r), sigmoid(x W_z + b_z + h U_z + c_z)
@@ -143,6 +144,7 @@ from recurra.engine.fused.emit_c import typed
 from recurra.engine.fused.kernel import kernel
 from recurra.engine.fused.plan import plan
 from recurra.engine.fused.record import Unsupported, type_text
+from recurra.engine.fused.whole import has_gradients, whole
 from recurra.engine.fused.window import Call, Compiled, loop
 from recurra.engine.recurrence import Recurrence, State, rebuild, within
 from recurra.engine.threads import single
@@ -292,6 +294,24 @@ def _run(
         live = within(lengths, steps).unsqueeze(-1)
         x = torch.where(live, x, torch.zeros_like(x))
 
+    begin = [*state]
+    if reset is not None:
+        begin += cell.initial_state(batch, device=x.device, dtype=x.dtype)
+    threads, columns = compiled.shared_out(batch, steps)
+    call = Call(
+        batch=batch,
+        steps=steps,
+        reset=None if reset is None else reset.contiguous().view(torch.uint8),
+        lengths=None if lengths is None else lengths.to(torch.int64).contiguous(),
+        threads=threads,
+        columns=columns,
+    )
+    fields = len(planned.widths)
+    given = [x, *(weight for weight in weights if weight is not None), *begin]
+    if has_gradients(compiled, given):
+        *final, y = whole(compiled, call, given)
+        return y, rebuild(state, final)
+
     # Before the loop: what the input decides, of all steps at once.
     before = planned.before(rows, x.reshape(rows, width), *weights)
     first_aside = len(planned.parts.sequences)
@@ -302,24 +322,10 @@ def _run(
     tensors: list[Tensor] = []
     for sequence, axis in zip(before[:first_aside], planned.sequence_axes, strict=True):
         tensors.append(sequence.movedim(axis, 0) if axis else sequence)
-    tensors += shared
-    tensors += state
-    if reset is not None:
-        tensors += cell.initial_state(batch, device=x.device, dtype=x.dtype)
+    tensors += [*shared, *begin]
     if any(t.dtype != wide for t in tensors):
         tensors = [t.to(wide) if t.is_floating_point() else t for t in tensors]
-
-    threads, columns = compiled.shared_out(batch, steps)
-    call = Call(
-        batch=batch,
-        steps=steps,
-        reset=None if reset is None else reset.contiguous().view(torch.uint8),
-        lengths=None if lengths is None else lengths.to(torch.int64).contiguous(),
-        threads=threads,
-        columns=columns,
-    )
     outs = loop(compiled, call, tensors)
-    fields = len(planned.widths)
     pairs = zip(outs[:fields], state, strict=True)
     after = rebuild(state, [new.to(old.dtype) for new, old in pairs])
     extras = outs[fields:]
@@ -332,7 +338,7 @@ def _run(
         extra = extra.reshape(rows, *extra.shape[2:]).to(x.dtype)
         read.append(extra.movedim(0, axis) if axis else extra)
     (output,) = planned.after(rows, *aside, *read)
-    y: Tensor = output.view(batch, steps, -1)
+    y = output.view(batch, steps, -1)
     if lengths is not None:
         y = torch.where(live, y, torch.zeros_like(y))
     return y, after

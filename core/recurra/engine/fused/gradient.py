@@ -6,6 +6,7 @@ written down behind it. `seeds` are the gradients that come in, one for each out
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,15 +68,20 @@ class _Seeded(torch.autograd.Function):
 
 
 def joint(
-    program: Program, loop: Subgraph, sequences: list[int], shared: list[int], state: list[int]
+    program: Program,
+    loop: Subgraph,
+    sequences: list[int],
+    shared: list[int],
+    state: list[int],
+    replaced: Mapping[Any, Callable[..., Any]] = REPLACED,
 ) -> Joint:
     """Record the loop's step and its gradients.
 
-    The loop reads sequences, shared values and state, in this order. Raises `Unsupported` where no
-    gradient goes through it.
+    The loop reads sequences, shared values and state, in this order. What is `replaced` is recorded
+    in terms of other operations. Raises `Unsupported` where no gradient goes through it.
     """
     inputs = [_leaf(program, value, value in shared) for value in (*sequences, *shared, *state)]
-    trace = Trace(program.rows, REPLACED)
+    trace = Trace(program.rows, replaced)
     numbers = [trace.input(t) for t in inputs]
     with torch.enable_grad(), trace:
         outs = loop(program.rows, *inputs)

@@ -11,7 +11,7 @@ import ctypes
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -195,14 +195,19 @@ class Layout:
 
 def pointers(tensors: Sequence[Tensor]) -> Any:
     """Return pointers to tensors, as a function takes them."""
-    array = ctypes.c_void_p * max(1, len(tensors))
+    array = _array(ctypes.c_void_p, len(tensors))
     return array(*[tensor.data_ptr() for tensor in tensors])
 
 
 def longs(numbers: Sequence[int]) -> Any:
     """Return whole numbers, as a function takes them."""
-    array = ctypes.c_long * max(1, len(numbers))
-    return array(*numbers)
+    return _array(ctypes.c_long, len(numbers))(*numbers)
+
+
+@cache
+def _array(kind: CType, length: int) -> Any:
+    """Return the type of an array, which takes longer to make than the array."""
+    return kind * max(1, length)
 
 
 def forward(lowered: Lowered, schedule: Schedule) -> Layout:

@@ -11,7 +11,7 @@ line for each operation:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -218,7 +218,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(
-        self, rows: int, replaced: dict[Any, Callable[..., Any]], cuts: bool = False
+        self, rows: int, replaced: Mapping[Any, Callable[..., Any]], cuts: bool = False
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.program = Program(rows)

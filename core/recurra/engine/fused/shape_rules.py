@@ -93,6 +93,9 @@ class ShapeRules:
 
     def _shared_row(self, value: int, shape: Shape, axis: int) -> Rows:
         """Return a value that all rows share as the row of each of them."""
+        made = self.makers.get(value)
+        if made is not None and made.name == "aten.scalar_tensor":
+            return Rows(shape, axis, (self.vectors.number(float(made.args[0]), math.prod(shape)),))
         slot = self.slot(self._real(value))
         self.by_element.add(slot)
         load = self.vectors.load("shared", slot, 0, math.prod(shape))

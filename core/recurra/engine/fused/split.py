@@ -339,7 +339,7 @@ def _in_passing(step: Step, carried: set[int], loop: list[Node]) -> list[Node]:
     inside = {*step.state, *_outs(loop)}
     passing = []
     for node in step.program.nodes:
-        if not of_output.intersection(node.outs) or not _light(node):
+        if not of_output.intersection(node.outs) or not light(node):
             continue
         if inside.issuperset(node.outs):
             continue
@@ -353,7 +353,8 @@ IN_PASSING = ELEMENTWISE | {*FILLS} | REARRANGED | ELEMENTWISE_REPLACED
 """Operations that a kernel computes in passing: they are elementwise, or rearrange."""
 
 
-def _light(node: Node) -> bool:
+def light(node: Node) -> bool:
+    """Tell whether an operation is elementwise, or rearranges."""
     return node.name.removeprefix("aten.") in IN_PASSING
 
 
@@ -381,7 +382,7 @@ class _Reads:
 
         Before the loop it is one product for all steps.
         """
-        products = _outs([node for node in self.step.program.nodes if not _light(node)])
+        products = _outs([node for node in self.step.program.nodes if not light(node)])
         return self.step.program.needs(products & self.of_input) & self.of_input
 
     def find(self, value: int) -> None:

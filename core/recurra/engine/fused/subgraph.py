@@ -12,12 +12,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from recurra.engine.fused.record import Node, Program, Ref, values_text
 
 Subgraph = Callable[..., tuple[Tensor, ...]]
 """A function of the number of rows and the inputs, which gives the outputs."""
+
+
+aten = torch.ops.aten
+
+CALLED: dict[Any, Callable[..., Any]] = {
+    aten.mm.default: torch.mm,
+    aten.addmm.default: torch.addmm,
+    aten.bmm.default: torch.bmm,
+    aten.t.default: torch.t,
+    aten.view.default: Tensor.view,
+    aten.sum.dim_IntList: torch.sum,
+    aten.add.Tensor: torch.add,
+    aten.mul.Tensor: torch.mul,
+}
+"""Operations by another name, under which torch finds them in half the time."""
 
 
 def subgraph(
@@ -28,7 +44,7 @@ def subgraph(
     names: dict[str, Any] = {}
     parameters = ["rows", *(f"v{index}" for index in dict.fromkeys(inputs))]
     lines = [f"def run({', '.join(parameters)}):"]
-    for node in _needed(nodes, outputs):
+    for node in needed(nodes, outputs):
         lines.append(f"    {_statement(node, program, names)}")
 
     results = "".join(f"v{out}, " for out in outputs)
@@ -39,14 +55,14 @@ def subgraph(
     return run
 
 
-def _needed(nodes: Iterable[Node], outputs: Iterable[int]) -> list[Node]:
+def needed(nodes: Iterable[Node], outputs: Iterable[int]) -> list[Node]:
     """Return the nodes that some values are made by, in their order."""
-    needed = set(outputs)
+    values = set(outputs)
     chosen: list[Node] = []
     for node in reversed(list(nodes)):
-        if needed.intersection(node.outs):
+        if values.intersection(node.outs):
             chosen.append(node)
-            needed.update(node.refs)
+            values.update(node.refs)
     return chosen[::-1]
 
 
@@ -56,7 +72,7 @@ def _statement(node: Node, program: Program, names: dict[str, Any]) -> str:
     for key, value in node.kwargs.items():
         arguments.append(f"{key}={_argument(value, program, names)}")
 
-    function = _named("f", node.func, names)
+    function = _named("f", CALLED.get(node.func, node.func), names)
     outs = values_text(node.outs)
     if _many(node):
         outs += ","

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recurra.engine.build import library
+from recurra.engine.fused.before import Before
 from recurra.engine.fused.emit_c import ground, typed
 from recurra.engine.fused.gradient import Joint
 from recurra.engine.fused.kernel import Kernel
@@ -61,6 +63,7 @@ class Compiled:
     def __post_init__(self) -> None:
         self.functions = [bound(self.library.forward), bound(self.library.backward)]
         self.tools = tools(self.double)
+        self.before = Before(self.plan)
 
         # Of a row's step; what is elementwise counts by the widths of what it reads.
         elementwise = 8 * sum(self.kernel.lowered.sequences)
@@ -103,7 +106,7 @@ def loop(compiled: Compiled, call: Call, tensors: list[Tensor]) -> tuple[Tensor,
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         outs: tuple[Tensor, ...] = _Loop.apply(compiled, call, *tensors)  # type: ignore[no-untyped-call]
         return outs
-    outs, _ = _forward(compiled, call, tensors, keep=False)
+    outs, _ = forward(compiled, call, tensors, keep=False)
     return outs
 
 
@@ -113,7 +116,7 @@ class _Loop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, compiled: Compiled, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Run, and keep what the gradients read."""
-        outs, intermediates = _forward(compiled, call, list(tensors), keep=True)
+        outs, intermediates = forward(compiled, call, list(tensors), keep=True)
         ctx.compiled, ctx.call, ctx.count = compiled, call, len(tensors)
         ctx.save_for_backward(*tensors, *intermediates)
         return outs
@@ -128,19 +131,25 @@ class _Loop(torch.autograd.Function):
 
         # A gradient of this gradient is asked for, which the kernel does not have.
         if torch.is_grad_enabled():
-            return None, None, *_slow_gradients(compiled.plan, call, tensors, grads)
+
+            def outs() -> tuple[Tensor, ...]:
+                return slowly(compiled.plan, call, tensors)
+
+            return None, None, *gradients_by_steps(outs, tensors, grads)
         with single(compiled.light(call.batch, call.steps)):
-            return None, None, *_backward(compiled, call, tensors, intermediates, list(grads))
+            return None, None, *backward(compiled, call, tensors, intermediates, list(grads))
 
 
-def _slow_gradients(
-    plan: Plan, call: Call, tensors: list[Tensor], grads: tuple[Tensor, ...]
+def gradients_by_steps(
+    run: Callable[[], tuple[Tensor, ...]], tensors: Sequence[Tensor], grads: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """Return the gradients of all tensors by torch, so that they have gradients themselves."""
+    """Return the gradients of all tensors by torch, so that they have gradients themselves.
+
+    `run` makes of the tensors what `grads` are the gradients of.
+    """
     leaves = [t for t in tensors if t.requires_grad]
     with torch.enable_grad():
-        outs = slowly(plan, call, tensors)
-        gradients = torch.autograd.grad(outs, leaves, grads, create_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(run(), leaves, grads, create_graph=True, allow_unused=True)
 
     remaining = iter(gradients)
     return [next(remaining) if t.requires_grad else None for t in tensors]
@@ -160,7 +169,7 @@ def _parts(
     return sequences, shared, start, tensors[first_fresh:]
 
 
-def _forward(
+def forward(
     compiled: Compiled, call: Call, tensors: list[Tensor], keep: bool
 ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
     """Call the kernel; return its outputs, and the intermediates that the gradients read.
@@ -172,8 +181,7 @@ def _forward(
     batch, steps = call.batch, call.steps
     contiguous = [t.contiguous() for t in tensors]
     sequences, shared, start, fresh = _parts(plan.joint, contiguous)
-    with torch.no_grad():
-        for_all = kernel.once(batch, *shared)
+    for_all = kernel.once(batch, *shared)
 
     # Without gradients no history is written, and each step's products replace those before.
     like = start[0]
@@ -207,7 +215,7 @@ def _laid_out(kernel: Kernel, for_all: tuple[Tensor, ...]) -> list[Tensor]:
     return [t.contiguous() if by_element else t for t, by_element in pairs]
 
 
-def _backward(
+def backward(
     compiled: Compiled,
     call: Call,
     tensors: list[Tensor],
@@ -300,7 +308,7 @@ def _call(
     like = named["fresh"][0]
     scratch = call.batch * compiled.kernel.scratch[reverse]
     named["own"] = [like.new_empty(scratch + 1)]
-    named["packed"] = [like.new_empty(layout.room + 1)]
+    named["packed"] = [like.new_empty(layout.room)] if layout.room else named["own"]
 
     matrices = [for_all[matrix.slot] for matrix in layout.matrices]
     strides: list[int] = []

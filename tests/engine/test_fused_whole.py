@@ -1,0 +1,126 @@
+"""A window of a kernel is one operation of torch, with the gradients of what is before its loop."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from kernels import One, equals_steps, sized, window
+from torch import Tensor, nn
+
+from recurra import Cell, CellOptions
+from recurra.engine import eager, fused
+
+
+class Read(Cell[CellOptions]):
+    """A cell that reads, of its input, what `of` makes of it."""
+
+    def __init__(self, input_size: int, options: CellOptions) -> None:
+        super().__init__(input_size, options)
+        self.first = nn.Linear(input_size, self.hidden_size)
+        self.second = nn.Linear(self.hidden_size, self.hidden_size)
+        self.scale = nn.Parameter(torch.rand(input_size))
+
+    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> One:
+        return One(torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype))
+
+    def of(self, x: Tensor) -> Tensor:
+        return self.first(x)
+
+    def step(self, x_t: Tensor, state: One) -> tuple[Tensor, One]:
+        h = torch.tanh(self.of(x_t) + self.second(state.h))
+        return h, One(h)
+
+
+class Deep(Read):
+    def of(self, x: Tensor) -> Tensor:
+        return self.second(torch.sigmoid(self.first(x)))
+
+
+class Scaled(Read):
+    def of(self, x: Tensor) -> Tensor:
+        return self.first(torch.tanh(x * torch.exp(self.scale)))
+
+
+class Detached(Read):
+    def of(self, x: Tensor) -> Tensor:
+        return self.first(x.detach()) + x @ self.first.weight.t() + self.second(self.first.bias)
+
+
+def joint(cell: Any) -> Any:
+    return fused.KERNELS.bound(cell, torch.float64).compiled.before.joint
+
+
+@pytest.mark.parametrize("kind", [Scaled, Detached])
+def test_what_is_before_the_loop_has_the_gradients_of_the_steps(kind):
+    cell = sized(kind, CellOptions())
+    x, state = window(cell)
+    reset = torch.zeros(3, 5, dtype=torch.bool)
+    reset[1, 2] = True
+    equals_steps(cell, x, state, reset=reset, lengths=torch.tensor([5, 3, 0]))
+
+
+def test_a_window_is_one_node_of_the_graph():
+    """Each leaf is read by it at once; other nodes would cost more than a short loop."""
+    cell = sized(Scaled, CellOptions())
+    y, final = fused.run(cell, *window(cell), None, None)
+    (node,) = {value.grad_fn for value in (y, *final)}
+    assert node is not None
+    below = {type(other).__name__ for other, _ in node.next_functions if other is not None}
+    assert below == {"AccumulateGrad"}
+
+
+def test_products_that_would_be_made_again_are_left_to_torch():
+    """The gradients of a map of a map read what the first gave; and are those of the steps."""
+    cell = sized(Deep, CellOptions())
+    assert joint(cell) is None
+    equals_steps(cell, *window(cell))
+    assert joint(sized(Scaled, CellOptions())) is not None
+
+
+def test_every_part_of_the_gradients_is_that_of_the_whole():
+    """Whichever of input, weights and start ask for one, and nothing else is given any."""
+    cell = sized(Scaled, CellOptions())
+    x, state = window(cell, batch=2, steps=3)
+    every = [x, *state, *cell.parameters()]
+    y, final = fused.run(cell, x, state, None, None)
+    whole = torch.autograd.grad((y * final[0].unsqueeze(1)).sum(), every)
+
+    for mask in product([True, False], repeat=len(every)):
+        for leaf, asks in zip(every, mask, strict=True):
+            leaf.requires_grad_(asks)
+        y, final = fused.run(cell, x, state, None, None)
+        asking = [leaf for leaf, asks in zip(every, mask, strict=True) if asks]
+        if not asking:
+            assert not y.requires_grad
+            continue
+        found = iter(torch.autograd.grad((y * final[0].unsqueeze(1)).sum(), asking))
+        for gradient, asks in zip(whole, mask, strict=True):
+            assert not asks or torch.equal(next(found), gradient)
+
+
+def test_gradients_of_gradients_go_through_what_is_before_the_loop():
+    cell = sized(Scaled, CellOptions())
+    x, state = window(cell, batch=2, steps=3)
+    wanted = [x, *state, *cell.parameters()]
+    found = []
+    for runner in (fused.run, eager.run):
+        y, _ = runner(cell, x, state, None, None)
+        first = torch.autograd.grad((y * y * y).sum(), wanted, create_graph=True)
+        found.append(torch.autograd.grad(sum((g * g).sum() for g in first), wanted))
+    for have, want in zip(*found, strict=True):
+        torch.testing.assert_close(have, want, atol=1e-10, rtol=1e-10)
+
+
+def test_under_autocast_torch_makes_the_products():
+    """In bfloat16, forward and back, as it makes those of its own operations."""
+    cell = sized(Scaled, CellOptions()).float()
+    x, state = window(cell, dtype=torch.float32)
+    plain, _ = fused.run(cell, x, state, None, None)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y, _ = fused.run(cell, x, state, None, None)
+    assert y.grad_fn is not None and type(y.grad_fn).__name__ != "_WindowBackward"
+    assert type(plain.grad_fn).__name__ == "_WindowBackward"
+    assert 0 < (plain - y).abs().max() < 0.1
