@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.engine.build import Unbuildable
-from recurra.engine.fused.block import Made, Rule, Stops, Turn, picked
+from recurra.engine.fused.block import NO_IDS, Made, Rule, Stops, Turn, picked
 from recurra.errors import InputError, RunError
 from recurra.generate import arguments
 from recurra.generate.draws import PlacedDraws
@@ -37,8 +37,16 @@ TRIED = (
 )
 """Rules by which what draws in C is tried."""
 
-OUTPUT_HELD, SEEN_HELD = 4, 3
-"""How often a session's own tensors are held, its output twice, and by who counts."""
+
+def _asking() -> int:
+    """Return how often who counts the holders of a field holds it himself."""
+    field: Any = object()
+    block = Made(0, NO_IDS, field, field, field, field, -1)
+    return getrefcount(block.seen) - 5
+
+
+OUTPUT_HELD, SEEN_HELD = 3 + _asking(), 2 + _asking()
+"""How often a session's own tensors are held, its output twice, where nobody else holds them."""
 
 
 @dataclass(slots=True)
@@ -189,11 +197,8 @@ class Blockwise(Foretelling):
         """
         made = 0
         while made < length:
-            kernel = self._loops("rows") if self.streams == 1 else None
-            block, start = None, self._standing()
-            if kernel is not None and self._raw is not None:
-                self._sound("forecast")
-                block = self._fed(kernel, length - made)
+            kernel, start = self._feeds(), self._standing()
+            block = None if kernel is None else self._fed(kernel, length - made)
             if block is None:
                 made += 1
                 yield self.forecast_step()
@@ -210,6 +215,22 @@ class Blockwise(Foretelling):
                     while given and kernel is not None and (again := self._fed(kernel, given)):
                         given -= again.steps
             made += block.steps
+
+    def _feeds(self) -> Kernel | None:
+        """Return the kernel that feeds numbers back, if it can be called now.
+
+        Raises as `forecast_step` does where nothing can be forecast.
+        """
+        kernel = self._loops("rows") if self.streams == 1 and self._raw is not None else None
+        if kernel is not None:
+            self._sound("forecast")
+        return kernel
+
+    def _fed_step(self) -> Tensor | None:
+        """Feed the next numbers back in C; return them `[1, F]`, or None where that fails."""
+        kernel = self._feeds()
+        block = None if kernel is None else self._fed(kernel, 1)
+        return None if block is None else block.said[0]
 
     def _fed(self, kernel: Kernel, count: int) -> Made | None:
         """Feed up to `count` numbers back; None where what the network gives is not finite."""

@@ -60,6 +60,9 @@ class Foretelling(Stored):
     def _say(self, steps: int) -> Tensor:
         raise NotImplementedError
 
+    def _fed_step(self) -> Tensor | None:
+        raise NotImplementedError
+
     def forecast_step(self, covariates: Mapping[str, Any] | None = None) -> NDArray[np.float64]:
         """Return the next numbers in the data's units, `[F]`, and read them as if they had come.
 
@@ -78,9 +81,11 @@ class Foretelling(Stored):
         covariates = self._beside(covariates)
         if self.companion is not None:
             return self._forecast_beside(self._next_known(self.companion, covariates))
-        scaled = self._sound("forecast")
-        self._step(self.stream.fed_back(scaled.to(self.network.dtype)))
-        return self._own(self.stream, scaled)
+        said = self._fed_step()
+        if said is None:
+            said = self._sound("forecast")
+            self._step(self.stream.fed_back(said.to(self.network.dtype)))
+        return self._own(self.stream, said)
 
     def _next_known(self, companion: Companion, covariates: Mapping[str, Any] | None) -> Companion:
         """Return what is read beside a next step that is known. Raises `InputError` (RC080)."""
