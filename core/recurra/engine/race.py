@@ -22,7 +22,10 @@ ROWS = 2
 It is not counted, for it may build what later runs use.
 """
 HEAVY = 0.14
-"""Seconds of even that run above which nothing is measured: the real window would take minutes."""
+"""Seconds of even that run above which nothing is measured: the real window would take minutes.
+
+This, and how far windows grow, goes by the processor: others who have it slow the clock.
+"""
 WIDE = 0.16
 """Seconds of one step above which a window is timed on a part of its rows."""
 GROWTH = 4
@@ -137,7 +140,7 @@ def race(timed: Timed, names: list[str], batch: int, steps: int) -> tuple[dict[s
     ready = [name for name in names if _lap(timed, name, tiny, 1)]
     if not ready:
         return {}, batch
-    if timed(ready[0], tiny, 1).wall > HEAVY:
+    if timed(ready[0], tiny, 1).processor > HEAVY:
         return {}, batch
 
     # Each path alone, on windows that grow.
@@ -191,7 +194,7 @@ def _rows(timed: Timed, name: str, batch: int) -> int:
     rows = min(batch, ROWS)
     while rows < batch:
         more = min(GROWTH * rows, batch)
-        if timed(name, more, 1).wall > WIDE:
+        if timed(name, more, 1).processor > WIDE:
             break
         rows = more
     return rows
@@ -207,18 +210,18 @@ def _grown(timed: Timed, name: str, rows: int, steps: int, rival: float) -> Laps
     long = 1
     while lap := _lap(timed, name, rows, long):
         laps[long] = lap
-        too_long = long > 1 and lap.wall > LONGEST
-        weighs = too_long or lap.wall > ONCE * laps[1].wall
+        too_long = long > 1 and lap.processor > LONGEST
+        weighs = too_long or lap.processor > ONCE * laps[1].processor
 
-        enough = weighs and lap.wall > SLOT
+        enough = weighs and lap.processor > SLOT
         hopeless = lap.processor > HOPELESS * rival
         if long == steps or enough or hopeless:
             return laps
 
         # Where the steps weigh, a run of `ONCE * SLOT` seconds is aimed at.
         longer = GROWTH * long
-        if weighs and lap.wall > 0:
-            fitting = int(long * ONCE * SLOT / lap.wall)
+        if weighs and lap.processor > 0:
+            fitting = int(long * ONCE * SLOT / lap.processor)
             longer = min(longer, fitting)
         long = min(steps, max(2 * long, longer))
     return {}
