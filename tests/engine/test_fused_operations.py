@@ -67,6 +67,10 @@ TRIALS: dict[str, list[Trial]] = {
     "sign": [T(torch.sign)],
     "sgn": [T(torch.sgn)],
     "sigmoid": [T(torch.sigmoid, steep=4)],
+    "sigmoid of two": [
+        T(lambda a: torch.where(a > 1, torch.sigmoid(-a), torch.sigmoid(a)), steep=4),
+        T(lambda a: torch.where(a > -1, torch.sigmoid(a), torch.sigmoid(-a)), steep=4),
+    ],
     "tanh": [T(torch.tanh, steep=8)],
     "relu": [T(torch.relu)],
     "maximum": [T(torch.maximum, 2)],
@@ -316,7 +320,7 @@ class Seen(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-OTHERWISE = {"true_divide", "square", "same", "condition"}
+OTHERWISE = {"true_divide", "square", "same", "condition", "sigmoid_of_two"}
 """Names that torch gives to nothing that users write, and those of the kernel alone."""
 
 

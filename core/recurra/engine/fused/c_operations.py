@@ -96,6 +96,7 @@ WRITTEN: dict[str, Callable[..., str]] = {
     "sign": _call("r_sign"),
     "sgn": _call("r_sign"),
     "sigmoid": _call("r_sigmoid"),
+    "sigmoid_of_two": _call("r_sigmoid_of_two"),
     "tanh": _call("r_tanh"),
     "relu": lambda a: f"r_least({a}, 0)",
     "maximum": _call("r_max"),

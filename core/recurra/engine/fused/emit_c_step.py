@@ -27,6 +27,7 @@ class StepText:
         self.schedule = schedule
         self.names = names
         self.scratch = self._find_scratch()
+        self._of_two = self._find_of_two()
         self.inputs = [index for index in schedule.needed if schedule.direct(index) is None]
 
     def _find_scratch(self) -> dict[Vector, Scratch]:
@@ -51,6 +52,20 @@ class StepText:
                 stage = self._inside(vector)
             readers += [(part, stage) for part in vector.parts]
         return scratch
+
+    def _find_of_two(self) -> set[Vector]:
+        """Return what sigmoids squash together with its negative: one exponential does both."""
+        squashed = {
+            vector.operands[0]
+            for vector in self._all()
+            if isinstance(vector, Operation) and vector.name == "sigmoid"
+        }
+        of_two: set[Vector] = set()
+        for vector in squashed:
+            negative = isinstance(vector, Operation) and vector.name == "neg"
+            if negative and squashed.issuperset(vector.parts):
+                of_two |= {vector, *vector.parts}
+        return of_two
 
     def _earlier(self, vector: Vector, stage: Stage) -> bool:
         """Tell whether a vector has to be kept, to be read at a stage.
@@ -193,7 +208,10 @@ class StepText:
         """Return the line that computes an operation."""
         name = self._name(operation)
         operands = [self._value(operand, stage) for operand in operation.operands]
-        return f"const real {name} = {_in_c(operation.name, operands)};"
+        said = operation.name
+        if said == "sigmoid" and self._of_two.issuperset(operation.operands):
+            said = "sigmoid_of_two"
+        return f"const real {name} = {_in_c(said, operands)};"
 
     def _value(self, vector: Vector, stage: Stage) -> str:
         """Return a vector's element j as it is read at a stage."""

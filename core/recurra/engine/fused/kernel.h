@@ -26,7 +26,7 @@ typedef uint64_t bits;
 #define BIAS 1023
 #define MAGIC 6755399441055744.0 /* 1.5 * 2^52: adding it rounds to a whole number, which its low bits then hold */
 #define LOWEST (-746.0)
-#define VANISHING (-709.0)
+#define LOWEST_NORMAL (-708.0)
 #define HIGHEST 710.0
 #define LN2_HIGH 6.93147180369123816490e-01
 #define LN2_LOW 1.90821492927058770002e-10
@@ -47,7 +47,7 @@ typedef uint32_t bits;
 #define BIAS 127
 #define MAGIC 12582912.0f
 #define LOWEST (-104.0f)
-#define VANISHING (-88.0f)
+#define LOWEST_NORMAL (-87.0f)
 #define HIGHEST 89.0f
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW (-2.12194440e-4f)
@@ -111,16 +111,13 @@ INLINE real r_most(real x, real high) { return pick(x > high, high, x); }
 INLINE real r_max(real a, real b) { return pick((a > b) | (a != a), a, b); }
 INLINE real r_min(real a, real b) { return pick((a < b) | (a != a), a, b); }
 
-/* exp(x) for x up to HIGHEST */
-INLINE real exp_below(real x) {
-    x = r_least(x, LOWEST);
+INLINE real r_exp(real x) {
+    x = r_most(r_least(x, LOWEST), HIGHEST);
     const real n = (x * (real)1.4426950408889634 + MAGIC) - MAGIC;
     const real r = (x - n * LN2_HIGH) - n * LN2_LOW;
     const real half = (n * (real)0.5 + MAGIC) - MAGIC; /* twice, so that it may leave the range of normal numbers */
     return (1 + (r + r * r * exp_tail(r))) * power_of_two(half) * power_of_two(n - half);
 }
-
-INLINE real r_exp(real x) { return exp_below(r_most(x, HIGHEST)); }
 
 /* exp(x) - 1 for |x| up to 80 */
 INLINE real expm1_near(real x) {
@@ -132,14 +129,23 @@ INLINE real expm1_near(real x) {
 
 INLINE real r_expm1(real x) { return pick(m_abs(x) < 1, expm1_near(r_most(r_least(x, -1), 1)), r_exp(x) - 1); }
 
-/* of e^-|x|, which is what the sigmoid of -x is made of too: where a cell has both, one is made of the other. It is a
-   normal number, or 0: a smaller one adds nothing to 1 */
+/* exp(-x) is a normal number here, or infinity: a smaller one adds nothing to 1 */
 INLINE real r_sigmoid(real x) {
-    const real y = r_least(-m_abs(x), VANISHING);
+    const real y = r_most(r_least(-x, LOWEST_NORMAL), HIGHEST);
+    const real n = r_most((y * (real)1.4426950408889634 + MAGIC) - MAGIC, BIAS);
+    const real r = (y - n * LN2_HIGH) - n * LN2_LOW;
+    return 1 / (1 + (1 + (r + r * r * exp_tail(r))) * power_of_two(n));
+}
+
+/* The same of exp(-|x|), for a kernel that has the sigmoid of -x as well: both are made of one exponential. As that may
+   be smaller than any normal number, it is computed ROOM times as large. */
+INLINE real r_sigmoid_of_two(real x) {
+    const real y = r_least(-m_abs(x), LOWEST);
     const real n = (y * (real)1.4426950408889634 + MAGIC) - MAGIC;
     const real r = (y - n * LN2_HIGH) - n * LN2_LOW;
-    const real e = (1 + (r + r * r * exp_tail(r))) * power_of_two(n), most = 1 / (1 + e);
-    return pick(x >= 0, most, e * most);
+    const real scale = as_real((as_bits(n + MAGIC) << MANTISSA) + ((bits)(BIAS + ROOM_LOG2) << MANTISSA));
+    const real e = (1 + (r + r * r * exp_tail(r))) * scale, most = 1 / (1 + e * (1 / ROOM));
+    return pick(x >= 0, most, e * most * (1 / ROOM));
 }
 
 INLINE real r_tanh(real x) {
