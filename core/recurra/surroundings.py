@@ -141,8 +141,13 @@ def loading() -> Iterator[None]:
     """Load modules, and look for no garbage in them, neither meanwhile nor ever after.
 
     A process that is recurra's own begins so: of some 300,000 objects that importing torch makes
-    none is garbage, and to look for it again and again takes a sixth of that import.
+    none is garbage, and to look for it again and again takes a sixth of that import. Where torch is
+    there already the process is somebody else's, and is left alone.
     """
+    if "torch" in sys.modules:
+        yield
+        return
+
     gc.disable()
     try:
         yield

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import HELLO, REPOSITORY
@@ -97,11 +98,12 @@ def test_what_computes_imports_torch_without_its_compiler(command: str, tmp_path
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_loading_looks_for_garbage_neither_meanwhile_nor_later_in_what_it_loaded(
-    fails: bool,
+    fails: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is made meanwhile is looked at by no collection, and others are looked at again,
     also after a module that cannot be imported.
     """
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
     begun: list[dict[str, int]] = []
     note = lambda phase, info: begun.append(info) if phase == "start" else None  # noqa: E731
     gc.callbacks.append(note)
@@ -116,3 +118,14 @@ def test_loading_looks_for_garbage_neither_meanwhile_nor_later_in_what_it_loaded
     finally:
         gc.callbacks.remove(note)
         gc.unfreeze()
+
+
+def test_loading_leaves_the_process_of_somebody_else_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A program that has imported torch collects as it did, though it calls a command."""
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    before = gc.get_freeze_count()
+    with loading():
+        assert gc.isenabled()
+    assert gc.get_freeze_count() == before
