@@ -65,45 +65,47 @@ def prepared(cell: str, named: dict[str, NDArray[Any]]) -> Weights:
     if cell in SCANS:
         return {"W": transposed("gates.weight"), "b": jnp.asarray(named["gates.bias"])}
 
-    bias = named["bias_ih"].copy()
-    extra = None
-    if cell == "lstm":
-        bias += named["bias_hh"]
-    elif cell == "peephole":
-        extra = jnp.asarray(named["peepholes"])
-    else:
-        width = named["weight_hh"].shape[1]
-        bias[: 2 * width] += named["bias_hh"][: 2 * width]
-        extra = jnp.asarray(named["bias_hh"][2 * width :])
-    recurrent, weight = transposed("weight_hh"), transposed("weight_ih")
-    return {"W": weight, "U": recurrent, "b": jnp.asarray(bias), "extra": extra}
+    prepared = {"W": transposed("weight_ih"), "U": transposed("weight_hh")}
+    for name in ("bias_ih", "bias_hh", "peepholes"):
+        if name in named:
+            prepared[name] = jnp.asarray(named[name])
+    return prepared
 
 
 def named(cell: str, gradients: Weights) -> dict[str, NDArray[Any]]:
     """Return gradients of weights by the names that they have in recurra."""
-    weight, bias = np.asarray(gradients["W"]).T, np.asarray(gradients["b"])
+    found = {name: np.asarray(each) for name, each in gradients.items()}
+    weight = found.pop("W").T
     if cell in SCANS:
-        return {"gates.weight": weight, "gates.bias": bias}
+        return {"gates.weight": weight, "gates.bias": found["b"]}
+    return {"weight_ih": weight, "weight_hh": found.pop("U").T, **found}
 
-    found = {"weight_ih": weight, "weight_hh": np.asarray(gradients["U"]).T, "bias_ih": bias}
+
+def biases(cell: str, weights: Weights) -> tuple[Array, Any]:
+    """Return what is added to the products of the input, and what else a step needs.
+
+    An optimizer moves both biases of torch's modules, so they stay two.
+    """
+    bias = weights["bias_ih"]
+    if cell == "peephole":
+        return bias, weights["peepholes"]
+    other = weights["bias_hh"]
     if cell == "lstm":
-        found["bias_hh"] = bias
-    elif cell == "peephole":
-        found["peepholes"] = np.asarray(gradients["extra"])
-    else:
-        own = np.asarray(gradients["extra"])
-        found["bias_hh"] = np.concatenate([bias[: 2 * len(own)], own])
-    return found
+        return bias + other, None
+    kept = 2 * len(other) // 3
+    return bias.at[:kept].add(other[:kept]), other[kept:]
 
 
 def layer(cell: str, weights: Weights, x: Array, form: str, unroll: int) -> Array:
     """Return the outputs `[T, B, H]` of a layer on `[T, B, D]`."""
-    projected = x @ weights["W"] + weights["b"]
     if cell in SCANS:
-        return scanned(cell, projected, form, unroll)
+        return scanned(cell, x @ weights["W"] + weights["b"], form, unroll)
+
+    bias, extra = biases(cell, weights)
+    projected = x @ weights["W"] + bias
     if form == "products":
-        return recurrence(cell, unroll, projected, weights["U"], weights["extra"])
-    return states_of(cell, projected, None, weights["U"], weights["extra"], unroll)[0]
+        return recurrence(cell, unroll, projected, weights["U"], extra)
+    return states_of(cell, projected, None, weights["U"], extra, unroll)[0]
 
 
 def scanned(cell: str, projected: Array, form: str, unroll: int) -> Array:
