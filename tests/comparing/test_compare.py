@@ -268,7 +268,8 @@ def test_a_trial_that_diverges_has_failed(tmp_path: Path) -> None:
     [
         ({"cells": None}, "variants"),
         ({"cells": "gru"}, "1 variants"),
-        ({"cells": "gru,no_such"}, "no_such"),
+        ({"cells": "gru,no_such"}, "^variant no_such cell.kind: there is no cell"),
+        ({"vary": {"cell.ini": ["xavier"]}}, "^variant gru ini=xavier cell.ini: there is no key"),
         ({"cells": "gru,"}, "names with commas"),
         ({"seeds": 0}, "seeds"),
         ({"match": "weight"}, "match"),

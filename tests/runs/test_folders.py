@@ -15,6 +15,7 @@ import recurra
 from recurra.errors import InputError, RunError
 from recurra.runs import files
 from recurra.runs.folder import RunFolder
+from recurra.runs.inspection import inspect
 
 
 @given(taken=st.sets(st.sampled_from(["1", "2", "7", "007", "10", "x", "3.5", "-4", "²", ".9"])))
@@ -126,10 +127,20 @@ def test_what_is_no_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert caught.value.problems[0].code == "RC051" and "recurra run TASK.toml" in str(
             caught.value
         )
-    (tmp_path / "runs" / "a" / "3").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "3" / "checkpoints").mkdir(parents=True)
     (tmp_path / "runs" / "a" / "3" / "task.toml").write_text("")
     with pytest.raises(InputError, match=r"runs/a/3"):
         recurra.resume(tmp_path / "nowhere")
+
+    for number in ("2", "10", "copy"):
+        left = tmp_path / "elsewhere" / "b" / number / "checkpoints"
+        left.mkdir(parents=True)
+        (left.parent / "task.toml").write_text("")
+    (tmp_path / "elsewhere" / "c" / "copy").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "c" / "copy" / "task.toml").write_text("")
+    for act in (recurra.resume, inspect):
+        with pytest.raises(InputError, match=r"name one in it: \S*elsewhere/b/10$"):
+            act(tmp_path / "elsewhere")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ WRONG = {
     "cell.hidden_size = { low = 1.5, high = 9.0 }": ("2:1", "RC012", "an integer"),
     "cell.hidden_size = { low = 0, high = 9 }": ("2:1", "RC013", "at least 1"),
     "cell.hidden_size = 5": ("2:1", "RC012", "nothing to vary"),
+    "": ("1:1", "RC013", "varies no key"),
+    "cell.hidden_size = []": ("2:1", "RC013", "0 values"),
     "cell.hidden_size = [5]": ("2:1", "RC013", "no choice"),
     "cell.hidden_size = [5, 5]": ("2:1", "RC013", "twice"),
     'cell.hidden_size = [5, "six"]': ("2:1", "RC012", '"six"'),
@@ -59,6 +61,7 @@ def test_what_is_wrong_is_told_at_its_place(
     place, code, words = told
     text = str(error.value)
     assert f"{space}:{place} " in text and f"[{code}]" in text and words in text, text
+    assert "override" not in text and '"."' not in text, text
     assert not (tmp_path / "sweeps").exists()
 
 

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,19 @@ def workers(cluster: Any) -> Iterator[list[Any]]:
         cluster.remove_node(node)
 
 
+def trained_by(node: Any, folder: Path) -> list[Path]:
+    """Return what processes of a worker keep open in a folder: the run that they train."""
+    (raylet,) = node.all_processes["raylet"]
+    held = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, StopIteration):
+            lines = (process / "status").read_text().splitlines()
+            parent = next(line for line in lines if line.startswith("PPid:"))
+            if int(parent.split()[1]) == raylet.process.pid:
+                held += [file.readlink() for file in (process / "fd").iterdir()]
+    return [path for path in held if path.is_relative_to(folder)]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_trials_of_a_worker_that_dies_go_on_elsewhere(
@@ -97,15 +111,20 @@ def test_trials_of_a_worker_that_dies_go_on_elsewhere(
 ) -> None:
     """None is counted twice or lost, and all comes out as on this machine alone."""
     task = write(tmp_path, PROSE)
+    into = tmp_path / "ray"
+    struck: list[Path] = []
 
     def kill() -> None:
+        while not struck:
+            struck.extend(trained_by(workers[0], into))
+            time.sleep(0.05)
         cluster.remove_node(workers[0], allow_graceful=False)
 
-    watching = Told(kill)
-    made = recurra.sweep(
-        task, SPACE, LONG, on="ray", jobs=2, sweeps=tmp_path / "ray", observer=watching
-    )
-    assert watching.then is None
+    killing = threading.Thread(target=kill, daemon=True)
+    watching = Told(killing.start)
+    made = recurra.sweep(task, SPACE, LONG, on="ray", jobs=2, sweeps=into, observer=watching)
+    assert struck, "the worker was killed while it trained nothing"
+    killing.join()
     assert made.counts == {"done": 6, "pruned": 0, "failed": 0}
     runs = sorted(Path(made.folder).glob("trials/*/seed-0/*/task.toml"))
     assert [path.parent.name for path in runs] == ["1"] * 6
@@ -178,9 +197,15 @@ def test_a_cluster_without_workers_is_told(
         recurra.sweep(task, SPACE, LONG, on="ray", folder=tmp_path / "swept")
     monkeypatch.setattr(on_ray, "GONE", 3.0)
     node = cluster.add_node(num_cpus=1)
-    ending = threading.Timer(8, lambda: cluster.remove_node(node, allow_graceful=False))
+
+    def end() -> None:
+        while not trained_by(node, tmp_path / "gone"):
+            time.sleep(0.05)
+        cluster.remove_node(node, allow_graceful=False)
+
+    ending = threading.Thread(target=end, daemon=True)
     ending.start()
-    with pytest.raises(RunError, match="Ray cluster cannot be used"):
+    with pytest.raises(RunError, match="it has had no core for 3 s"):
         recurra.sweep(
             task, SPACE, LONG | {"training.steps": 100_000}, on="ray", sweeps=tmp_path / "gone"
         )

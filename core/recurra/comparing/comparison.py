@@ -335,7 +335,7 @@ def verdict(rows: Sequence[Row], pairs: Sequence[Versus]) -> str:
 def _notes(folder: CompareFolder, rows: Sequence[Row], split: str) -> list[str]:
     plan, notes = folder.plan, []
     if len(plan.seeds) < statistics.FEWEST:
-        notes.append(f"no intervals: {statistics.TOO_FEW}")
+        notes.append(f"{statistics.TOO_FEW}; ask for more with --seeds")
     if split != "test":
         notes.append(f"the task has no test split: figures are of its {split} split")
     if not plan.rates:

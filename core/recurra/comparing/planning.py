@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -39,7 +38,8 @@ from recurra.job.summary import measure, memory
 from recurra.model.device import arithmetic
 from recurra.resolve import resolve
 from recurra.resolved import Resolved
-from recurra.spec.overrides import key_of, leaves, overriding
+from recurra.spec.overrides import Said, key_of, leaves, overriding
+from recurra.spec.spelling import dotted
 from recurra.train import optimizer as optimizers
 from recurra.trials.pool import Ahead
 
@@ -100,7 +100,10 @@ def planned(
     base = resolve(task, overrides)
     check_data(base)
     check_stack(base, question.cells, question.match != "none")
-    tasks = [varied(task, overrides, variant.overrides) for variant in question.variants]
+    tasks = [
+        varied(task, overrides, variant.overrides, f"variant {variant.name}")
+        for variant in question.variants
+    ]
     for each in tasks:
         check_stack(each, (), question.match != "none")
 
@@ -150,21 +153,23 @@ def check_data(resolved: Resolved) -> None:
         raise InputError([resolved.place(Problem("RC080", fact, "source.kind", cure=cure))])
 
 
-def varied(task: Any, overrides: Any, changes: Mapping[str, Any]) -> Resolved:
+def varied(task: Any, overrides: Any, changes: Mapping[str, Any], by: str = "") -> Resolved:
     """Return a task with some keys changed, and one thread. Raises `InputError`.
 
-    They stand above what is overridden for all, and do not contradict it.
+    They stand above what is overridden for all, and do not contradict it. Errors call them what
+    `by` says.
     """
     asked = {
-        ".".join(map(json.dumps, key)): value
+        Said(dotted(key), each.label): value
         for each in overriding(overrides)
         for key, value in leaves(each.tables)
     }
     own = {
-        ".".join(map(json.dumps, key_of(key))): value
+        Said(name := dotted(key_of(key)), by or f"override {name}"): value
         for key, value in {**changes, **ONE_THREAD}.items()
     }
-    return resolve(task, asked | own)
+    kept = {key: value for key, value in asked.items() if key not in own}
+    return resolve(task, kept | own)
 
 
 def _hidden(resolved: Resolved) -> int | None:

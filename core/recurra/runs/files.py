@@ -12,6 +12,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -320,6 +321,13 @@ def newest(path: Path, is_one: Callable[[Path], bool]) -> Path | None:
     except OSError:
         return None
     return max(inner, key=lambda each: int(each.name), default=None)
+
+
+def of_tasks(path: Path, is_one: Callable[[Path], bool]) -> list[str]:
+    """Return the newest ones of the folders in one that holds them by tasks, of a few tasks."""
+    homes = sorted({file.parent.parent for file in path.glob("*/*/task.toml")})
+    found = filter(None, (newest(home, is_one) for home in homes))
+    return [str(each) for each in islice(found, 5)]
 
 
 BACKTEST = "backtest.json"

@@ -93,10 +93,11 @@ class RunFolder:
             return cls(path)
 
         fact = f"{path} is not a run" if path.exists() else f"there is no run at {path}"
-        runs = sorted(str(file.parent) for file in Path("runs").glob("*/*/task.toml"))
         cure = "`recurra run TASK.toml` makes one"
-        if runs:
-            cure = f"the runs here are {', '.join(runs[-5:])}"
+        if inside := files.of_tasks(path, _holds_task):
+            cure = f"name one in it: {', '.join(inside)}"
+        elif runs := files.of_tasks(Path("runs"), _holds_task):
+            cure = f"the runs here are {', '.join(runs)}"
         fact, cure = files.no_run(path, fact, cure)
         raise InputError.of("RC051", fact, cure=cure)
 

@@ -106,7 +106,9 @@ def _of_folder(path: Path) -> Inspected:
 
     run = files.newest(path, _is_run)
     if run is None:
-        fact, cure = files.no_run(path, f"{path} holds no run and no checkpoint")
+        inside = files.of_tasks(path, _is_run)
+        cure = f"name one in it: {', '.join(inside)}" if inside else ""
+        fact, cure = files.no_run(path, f"{path} holds no run and no checkpoint", cure)
         raise InputError.of("RC051", fact, allowed=KINDS, cure=cure)
     found = Inspected(str(run), "run")
     _hashed(found, run)

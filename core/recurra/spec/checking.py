@@ -278,7 +278,7 @@ def _other_layer(document: Document, key: Key) -> str:
     if kind not in document.origins:
         return ""
     chooser, layer = document.layer(kind), document.layer(key)
-    if chooser is layer:
+    if chooser.label == layer.label:
         return ""
     return f"kind was set by {chooser.label}, and this option by {layer.label}"
 

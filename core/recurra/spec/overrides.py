@@ -30,6 +30,8 @@ _DATES = (datetime.date, datetime.time)
 class Said(str):
     """What was said by an option of its own, and not by `-o`: `label` is how.
 
+    It is `key=value`, or the key alone where the value is one of Python's.
+
     Of an override whose value is a list, `parts` are how each element was said; where one is empty,
     its key is all that there is to name.
     """
@@ -64,7 +66,7 @@ def overriding(overrides: Iterable[str] | Mapping[str, Any] | None) -> list[Over
     parsed: list[Override] = []
     if isinstance(overrides, Mapping):
         for name, value in overrides.items():
-            parsed.append(_of_python(str(name), value))
+            parsed.append(_of_python(name, value))
     elif overrides is not None:
         texts = [overrides] if isinstance(overrides, str) else overrides
         for number, text in enumerate(texts, 1):
@@ -75,8 +77,9 @@ def overriding(overrides: Iterable[str] | Mapping[str, Any] | None) -> list[Over
     return parsed
 
 
-def _of_python(name: str, value: Any) -> Override:
-    label = f"override {name}"
+def _of_python(key: Any, value: Any) -> Override:
+    name = str(key)
+    label = key.label if isinstance(key, Said) else f"override {name}"
     place = Place(label)
     tables = _nest(name, plain(value, name, place), place)
     return Override(label, tables)

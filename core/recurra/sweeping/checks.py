@@ -143,7 +143,7 @@ def _tried(
 ) -> tuple[Resolved | None, list[Problem]]:
     """Return the task with values, or what it has against them, at their place in the space."""
     try:
-        resolved = varied(task, overrides, values)
+        resolved = varied(task, overrides, values, "the space")
         check_compatibility(resolved)
     except RecurraError as error:
         place = spaced.place(domain)

@@ -15,7 +15,7 @@ from recurra.spec.document import Document, Key, Layer, same
 from recurra.spec.overrides import key_of, leaves, plain
 from recurra.spec.reading import read_toml
 from recurra.spec.table import Table
-from recurra.sweeping.domains import Choices, Domain, Range
+from recurra.sweeping.domains import MOST_VALUES, Choices, Domain, Range
 
 SPACE = "the space"
 """What a space without a file is called."""
@@ -104,7 +104,7 @@ class Space(Table):
     )
     sampler: Sampler = Field(default=Tpe(), description="tpe, random, grid or qmc")
     pruner: Pruner = Field(default=NoPruner(), description="none, asha, median or wilcoxon")
-    space: dict[str, Any] = Field(min_length=1, description="values by the keys of the task")
+    space: dict[str, Any] = Field(description="values by the keys of the task")
 
     @model_validator(mode="after")
     def _fits(self) -> Space:
@@ -151,6 +151,9 @@ def read_space(space: str | Path | Mapping[str, Any]) -> Spaced:
     checked = _model(Space, document, ())
     domains, problems = _domains(document, checked.space)
     problems += _conditions(document, domains)
+    if not domains and not problems:
+        place, cure = document.place(("space",)), "name one, as cell.hidden_size = [16, 32]"
+        problems.append(Problem("RC013", "the space varies no key", "space", place, cure=cure))
     if problems:
         raise InputError(problems)
     return Spaced(document, checked, domains)
@@ -212,7 +215,8 @@ def _domain(document: Document, at: Key, key: Key, value: Any) -> Domain:
         try:
             model: Range | Choices = Choices.model_validate_json(to_json({"choices": value}))
         except ValidationError as error:
-            words = str(error.errors()[0].get("ctx", {}).get("error", "2 values or more"))
+            size = f"{len(value):,} values are not 2 to {MOST_VALUES:,}"
+            words = str(error.errors()[0].get("ctx", {}).get("error", size))
             fact = f"{name} cannot be chosen: {words.removeprefix('choices: ')}"
             raise InputError.of("RC013", fact, key=name, place=place) from error
     elif not isinstance(value, dict):

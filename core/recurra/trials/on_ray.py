@@ -182,7 +182,8 @@ class RayPool(Pool):
         if not cores:
             self._leave()
             raise _unreachable("it has no core")
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        # A soft affinity would put it on any machine, and it would be lost with that one.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         desk = ray.remote(num_cpus=0, max_concurrency=1000)(Desk)
         self.desk = desk.options(scheduling_strategy=here).remote()
         super().__init__([RaySlot(self.desk) for _ in range(min(jobs or cores, most))])
