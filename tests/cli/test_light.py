@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import pytest
 from conftest import HELLO, REPOSITORY
@@ -98,20 +99,21 @@ def test_what_computes_imports_torch_without_its_compiler(command: str, tmp_path
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_loading_looks_for_garbage_neither_meanwhile_nor_later_in_what_it_loaded(
-    fails: bool, monkeypatch: pytest.MonkeyPatch
+    fails: bool,
 ) -> None:
     """Whatever is made meanwhile is looked at by no collection, and others are looked at again,
     also after a module that cannot be imported.
     """
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
     begun: list[dict[str, int]] = []
     note = lambda phase, info: begun.append(info) if phase == "start" else None  # noqa: E731
     gc.callbacks.append(note)
     try:
-        with suppress(ImportError), loading():
-            made = [[index] for index in range(50_000)]
-            if fails:
-                raise ImportError
+        with mock.patch.dict(sys.modules), suppress(ImportError):
+            sys.modules.pop("torch", None)
+            with loading():
+                made = [[index] for index in range(50_000)]
+                if fails:
+                    raise ImportError
         assert not begun and gc.isenabled()
         gc.collect()
         assert begun and gc.get_freeze_count() > len(made)
@@ -120,12 +122,9 @@ def test_loading_looks_for_garbage_neither_meanwhile_nor_later_in_what_it_loaded
         gc.unfreeze()
 
 
-def test_loading_leaves_the_process_of_somebody_else_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_loading_leaves_the_process_of_somebody_else_alone() -> None:
     """A program that has imported torch collects as it did, though it calls a command."""
-    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
     before = gc.get_freeze_count()
-    with loading():
+    with mock.patch.dict(sys.modules, {"torch": ModuleType("torch")}), loading():
         assert gc.isenabled()
     assert gc.get_freeze_count() == before
