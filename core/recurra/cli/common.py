@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from recurra.spec.overrides import Said
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
 
@@ -65,6 +64,8 @@ LevelsAsked = Annotated[
 
 def tracked(track: list[str] | None) -> list[str] | None:
     """Return what `--track` asks for, each with how it was said; None where nothing is asked."""
+    from recurra.spec.overrides import Said
+
     return [Said(text, f"--track {text}") for text in track or ()] or None
 
 

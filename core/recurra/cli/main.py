@@ -59,7 +59,6 @@ from recurra.errors import (
     RunError,
     exit_code_of,
 )
-from recurra.spec.overrides import Said
 from recurra.surroundings import loading, odd_variables
 from recurra.train.interrupt import handled
 from recurra.world import joined, launched, leads
@@ -158,6 +157,7 @@ def run(
     with loading():
         from recurra import verbs
         from recurra.cli.display import watcher
+        from recurra.spec.overrides import Said
 
     overrides = list(override)
     if seed is not None:
