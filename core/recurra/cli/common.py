@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
 
 Override = Annotated[
