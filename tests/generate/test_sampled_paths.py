@@ -243,7 +243,7 @@ def test_each_answer_ahead_is_undone_by_its_origin_alone(tmp_path):
     # Each step is told by how far it lies from the last value, not from the step before.
     session = run.session().feed(history[:, 0])
     with torch.no_grad():
-        raw = run.network.loss.quantile(session.raw()[0], CHANCES)[:, 0].numpy()
+        raw = run.network.loss.quantile(session.raw()[0], CHANCES)[:, 0].cpu().numpy()
     np.testing.assert_allclose(bounds.T, 8 + raw, rtol=1e-6)
     said = session.distribution()
     np.testing.assert_allclose(said.quantile(CHANCES)[:, 0].T, bounds, rtol=1e-6)
