@@ -87,6 +87,27 @@ def killed_and_gone_on(
     assert len(broken.judged) == 1
 
 
+def test_a_trial_that_is_ended_again_and_again_fails_where_it_comes_no_further(
+    tmp_path: Path,
+) -> None:
+    """With a later checkpoint each time it goes on, however often it is ended."""
+    space = SPACE | {"trials": 1}
+    for step in range(1, 7):
+        with pytest.raises(Interrupted):
+            swept(tmp_path, [Player(killed=frozenset([1]))], space, folder=tmp_path / "further")
+        kept = tmp_path / "further" / "trials" / "0" / "seed-0" / "1" / "checkpoints"
+        kept.mkdir(exist_ok=True)
+        index = {"last": step, "best": step, "sha256": {f"step-{step}": "0" * 64}}
+        (kept / "index.json").write_text(json.dumps(index))
+    made = swept(tmp_path, [Player()], space, folder=tmp_path / "further")
+    assert made.counts == {"done": 1, "pruned": 0, "failed": 0}
+    for _ in range(3):
+        with pytest.raises(Interrupted):
+            swept(tmp_path, [Player(killed=frozenset([1]))], space, folder=tmp_path / "vain")
+    with pytest.raises(RunError, match="3 processes that made it were gone"):
+        swept(tmp_path, [Player()], space, folder=tmp_path / "vain")
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS[::3], ids=lambda each: str(each["kind"]))
 def test_several_processes_make_each_trial_once(sampler: dict[str, Any], tmp_path: Path) -> None:
     """Told the same folder they share the trials, and one judges.

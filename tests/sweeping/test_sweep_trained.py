@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,14 @@ def test_the_command_tells_both_figures(swept: Sweep) -> None:
     assert command("sweep", swept.folder, "--json").tidy(0).last == swept.as_data()
 
 
+def _holds_a_trial(process: int, folder: Path) -> bool:
+    """Tell whether a process has claimed a trial."""
+    with suppress(OSError):
+        files = [str(file.readlink()) for file in Path(f"/proc/{process}/fd").iterdir()]
+        return any(file.startswith(str(folder / "locks")) for file in files)
+    return False
+
+
 @pytest.mark.slow
 def test_processes_that_are_killed_leave_no_trial_undone_or_done_twice(tmp_path: Path) -> None:
     """Two commands on one folder, one killed again and again: the other makes what it leaves."""
@@ -156,15 +166,16 @@ def test_processes_that_are_killed_leave_no_trial_undone_or_done_twice(tmp_path:
     line += ["--folder", str(tmp_path / "shared"), "--jobs", "1"]
     steady = subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL)
     kills = 0
-    while steady.poll() is None:
+    # One that is killed three times in one trial, before it comes any further, has failed.
+    while steady.poll() is None and kills < 2:
         killed = subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL)
-        try:
-            killed.wait(9)
-        except subprocess.TimeoutExpired:
+        while killed.poll() is None and not _holds_a_trial(killed.pid, tmp_path / "shared"):
+            time.sleep(0.05)
+        if killed.poll() is None:
             os.kill(killed.pid, signal.SIGKILL)
-            killed.wait()
             kills += 1
-    assert steady.returncode == 0 and kills
+        killed.wait()
+    assert steady.wait(300) == 0 and kills
     backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "shared" / "storage.jsonl"))
     study = optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(backend))
     assert [trial.number for trial in study.trials] == list(range(10))

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from recurra import system
+from recurra.errors import RecurraError
+from recurra.runs.checkpoints import Checkpoints
 from recurra.sweeping.folder import SweepFolder
 from recurra.sweeping.study import Study
 
 MOST = 3
-"""How often a trial is begun whose processes are gone before it is finished."""
-BEGUN = "begun"
+"""How often a trial is begun whose processes are gone before it has come any further."""
+BEGUN, REACHED = "begun", "reached"
 ALONE = "two processes may make the same trial"
 
 
+def reached(path: Path, number: int) -> int:
+    """Return the steps that the checkpoints of a trial have come to, of all its seeds."""
+    steps = 0
+    for folder in path.glob(f"trials/{number}/seed-*/*/checkpoints"):
+        # What is damaged is told when the run goes on.
+        with suppress(RecurraError):
+            steps += Checkpoints(folder).index().get("last", 0)
+    return steps
+
+
 class Claim(NamedTuple):
-    """A trial that this process makes, and how often one was begun to make it."""
+    """A trial that this process makes, and how often one has gone on with it in vain."""
 
     number: int
     begun: int
@@ -30,6 +43,7 @@ class Claims:
 
     def __init__(self, folder: SweepFolder, study: Study) -> None:
         self.study, self.most = study, folder.plan.trials
+        self.path = folder.path
         self.locks = folder.path / "locks"
         self.held: dict[int, ExitStack] = {}
         self.locks.mkdir(exist_ok=True)
@@ -38,7 +52,10 @@ class Claims:
         """Return a trial to make: one that nobody makes any more, else a new one, else nothing."""
         for number in self.study.running():
             if number < self.most and self._taken(number):
-                begun = int(self.study.get(number).user_attrs.get(BEGUN, 0)) + 1
+                known, step = self.study.get(number).user_attrs, reached(self.path, number)
+                further = step > int(known.get(REACHED, 0))
+                begun = 1 if further else int(known.get(BEGUN, 0)) + 1
+                self.study.note(number, REACHED, step)
                 self.study.note(number, BEGUN, begun)
                 return Claim(number, begun)
         while len(self.study.trials()) < self.most:

@@ -82,7 +82,7 @@ class Sweeping:
             if claim is None:
                 return
             if claim.begun >= MOST:
-                why = f"it has not outlived the process that made it, {MOST} times"
+                why = f"{MOST} processes that made it were gone before it came any further"
                 self._finish(claim.number, {"state": "failed", "why": why})
                 continue
             trial = self._following(claim.number)
