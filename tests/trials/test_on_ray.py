@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 import time
@@ -210,3 +211,17 @@ def test_a_cluster_without_workers_is_told(
             task, SPACE, LONG | {"training.steps": 100_000}, on="ray", sweeps=tmp_path / "gone"
         )
     ending.join()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_an_address_where_nothing_answers_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray would try it for minutes; what is there stays, and goes on elsewhere."""
+    pytest.importorskip("ray")
+    with socket.create_server(("127.0.0.1", 0)) as once:
+        address = f"127.0.0.1:{once.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(RunError, match=f"nothing answers at RAY_ADDRESS, {address}"):
+        recurra.sweep(write(tmp_path, PROSE), SPACE, LONG, on="ray", folder=tmp_path / "swept")

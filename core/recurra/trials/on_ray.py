@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import socket
 import threading
 import time
 from collections import defaultdict
@@ -31,6 +33,8 @@ SHARED = 30.0
 """Seconds in which a folder that another machine has written is to be seen."""
 LET_GO = 120.0
 """Seconds in which a machine that is lost lets go of the run that it trained."""
+REACH = 10.0
+"""Seconds in which the address of a cluster is to answer."""
 GONE = 60.0
 """Seconds for which a cluster may have no core at all."""
 MOST = 4
@@ -203,11 +207,24 @@ class RayPool(Pool):
 
 def _join() -> None:
     """Join the cluster. Raises `RunError` (RC064)."""
+    _check_address(os.environ.get("RAY_ADDRESS", ""))
     try:
         with _own_signals():
             ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RayError, RuntimeError, ValueError, OSError) as error:
         raise _unreachable(str(error).partition("\n")[0]) from error
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address where nothing answers, for which Ray waits minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH).close()
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise _unreachable(f"nothing answers at RAY_ADDRESS, {address}: {why}") from error
 
 
 @contextmanager
