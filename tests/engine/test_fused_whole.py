@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import product
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 import torch
 from kernels import One, equals_steps, sized, window
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from recurra import Cell, CellOptions
 from recurra.engine import eager, fused
+from recurra_cells.scan_options import SRUOptions
+from recurra_cells.sru import SRU
 
 
 class Read(Cell[CellOptions]):
@@ -49,17 +53,53 @@ class Detached(Read):
         return self.first(x.detach()) + x @ self.first.weight.t() + self.second(self.first.bias)
 
 
+class Several(Read):
+    """The input is read by three products, one of them twice over, and as it is."""
+
+    def of(self, x: Tensor) -> Tensor:
+        square = self.second.weight[: x.shape[1], : x.shape[1]]
+        there = x @ square
+        y = self.first(x) + there.sum(1, keepdim=True)
+        return y + self.first(x * self.scale) + there.mean(1, keepdim=True)
+
+
 def joint(cell: Any) -> Any:
     return fused.KERNELS.bound(cell, torch.float64).compiled.before.joint
 
 
-@pytest.mark.parametrize("kind", [Scaled, Detached])
+@pytest.mark.parametrize("kind", [Scaled, Detached, Several])
 def test_what_is_before_the_loop_has_the_gradients_of_the_steps(kind):
     cell = sized(kind, CellOptions())
+    assert joint(cell) is not None
     x, state = window(cell)
     reset = torch.zeros(3, 5, dtype=torch.bool)
     reset[1, 2] = True
     equals_steps(cell, x, state, reset=reset, lengths=torch.tensor([5, 3, 0]))
+
+
+class Seen(TorchDispatchMode):
+    """Counts the operations of torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counts[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_gradients_of_an_input_that_several_products_read_are_added_up_in_place():
+    """SRU's are three, and the input goes past them too: only the first sum is a new tensor."""
+    cell = sized(SRU, SRUOptions(), inputs=6)
+    x, state = window(cell)
+    y, _ = fused.run(cell, x, state, None, None)
+    with Seen() as seen:
+        torch.autograd.grad(y.sum(), [x, *cell.parameters()])
+    assert seen.counts["add"] == 0
+    assert seen.counts["addmm"] == 1 and seen.counts["addmm_"] == 2
+    assert seen.counts["mm"] == 3
+    equals_steps(cell, x, state)
 
 
 def test_a_window_is_one_node_of_the_graph():

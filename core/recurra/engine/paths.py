@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import Any, TypeAlias
 
@@ -74,6 +75,7 @@ def _needs(method: str, reason: str) -> Refusal:
     return refusal
 
 
+@cache
 def _fused() -> Any:
     """Return the module of compiled kernels, imported when a cell is first asked about."""
     return import_module("recurra.engine.fused")

@@ -19,6 +19,9 @@ Threads that share it would wait for each other longer, and for a core that othe
 """
 
 
+_AS_IT_IS = nullcontext()
+
+
 @contextmanager
 def using(count: int) -> Iterator[None]:
     """Let torch use so many threads, and put back what there was."""
@@ -34,7 +37,7 @@ def using(count: int) -> Iterator[None]:
 
 def single(light: bool) -> AbstractContextManager[None]:
     """Let torch use one thread, if the work is `light`."""
-    return using(1) if light and torch.get_num_threads() != 1 else nullcontext()
+    return using(1) if light and torch.get_num_threads() != 1 else _AS_IT_IS
 
 
 def single_back(x: Tensor, run: Callable[[Tensor], tuple[Tensor, Any]]) -> tuple[Tensor, Any]:

@@ -196,7 +196,9 @@ class Kernels:
 
     def bound(self, cell: Recurrence, dtype: torch.dtype) -> Bound:
         """Return what was compiled, and where the cell holds each tensor that a step reads."""
-        bound = self._bound.setdefault(cell, {})
+        bound = self._bound.get(cell)
+        if bound is None:
+            bound = self._bound.setdefault(cell, {})
         kind = type(cell), dtype, cell.training  # a parametrised module becomes one of another type
         if kind not in bound:
             compiled = self.of(cell, dtype)

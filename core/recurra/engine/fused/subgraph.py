@@ -26,6 +26,7 @@ aten = torch.ops.aten
 CALLED: dict[Any, Callable[..., Any]] = {
     aten.mm.default: torch.mm,
     aten.addmm.default: torch.addmm,
+    aten.addmm_.default: Tensor.addmm_,
     aten.bmm.default: torch.bmm,
     aten.t.default: torch.t,
     aten.view.default: Tensor.view,

@@ -85,9 +85,15 @@ def has_gradients(compiled: Compiled, tensors: Sequence[Tensor]) -> bool:
 
     All have to be of the kernel's type, and torch may change none on the way.
     """
-    if not torch.is_grad_enabled() or not any(t.requires_grad for t in tensors):
+    if not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
         return False
-    if torch.is_autocast_enabled("cpu") or compiled.before.joint is None:
+    if compiled.before.joint is None:
         return False
+
     real = torch.float64 if compiled.double else torch.float32
-    return all(t.dtype == real or not t.is_floating_point() for t in tensors)
+    has = False
+    for tensor in tensors:
+        if tensor.dtype != real and tensor.is_floating_point():
+            return False
+        has = has or tensor.requires_grad
+    return has

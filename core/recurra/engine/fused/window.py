@@ -282,7 +282,8 @@ def _total(total: Sum, sides: dict[str, list[Tensor]], rows: int) -> Tensor:
     space, slot = total.left
     left = sides[space][slot]
     if total.right is None:
-        return left.sum(0).view(total.shape)
+        one = left if len(left) == 1 else left.sum(0)
+        return one.view(total.shape)
 
     space, slot = total.right
     right = sides[space][slot].view(rows, -1)
@@ -310,9 +311,12 @@ def _call(
     named["own"] = [like.new_empty(scratch + 1)]
     named["packed"] = [like.new_empty(layout.room)] if layout.room else named["own"]
 
-    matrices = [for_all[matrix.slot] for matrix in layout.matrices]
+    # A scan has no products in its loop.
+    matrices: list[Tensor] = []
     strides: list[int] = []
-    for matrix, tensor in zip(layout.matrices, matrices, strict=True):
+    for matrix in layout.matrices:
+        tensor = for_all[matrix.slot]
+        matrices.append(tensor)
         strides += matrix.strides(tensor)
 
     # Nothing here may be let go of before the kernel has run: it is given addresses alone.
@@ -328,8 +332,8 @@ def _call(
         reset=reset,
         lengths=lengths,
         tensors=layout.pointers(named),
-        matrices=pointers(matrices),
-        strides=longs(strides),
+        matrices=pointers(matrices) if matrices else None,
+        strides=longs(strides) if strides else None,
         tools=compiled.tools,
     )
     compiled.functions[reverse](*arguments)
