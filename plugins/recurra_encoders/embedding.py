@@ -43,6 +43,11 @@ class Embedding(Encoder[EmbeddingOptions]):
         vectors: Tensor = self.table(x)  # B T D
         return vectors * self.scale if self.options.tied else vectors
 
+    def symbol_vectors(self) -> Tensor:
+        """Return the vectors of all symbols, `[size, D]`."""
+        weight: Tensor = self.table.weight
+        return weight * self.scale if self.options.tied else weight
+
     def head_weight(self) -> nn.Parameter | None:
         """Return the vectors, where the head is to share them."""
         if not self.options.tied:

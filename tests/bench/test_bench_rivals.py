@@ -209,16 +209,16 @@ def test_the_core_with_the_least_to_do_is_taken(
     assert rivals.quietest({0, 1}) == 0
 
 
-@pytest.mark.parametrize("kind", rival_training.MODULES)
+@pytest.mark.parametrize("kind", [*rival_training.MODULES, "mingru"])
 def test_the_bare_loop_trains_the_same_network(kind: str, tmp_path: Path) -> None:
-    """Torch's own modules with the weights of a network give its logits."""
+    """Torch's own modules, or the same layers, with the weights of a network give its logits."""
     from recurra.bench.tasks import built
 
     changes = {"cell.kind": kind, "encoder.size": 8, "cell.hidden_size": 8, "cell.num_layers": 2}
     _, network = built(1 << 12, changes)
     x = torch.arange(24).view(3, 8)
     with torch.no_grad():
-        ours, theirs = network(x)[0], rival_training.ByHand(network, kind)(x)[0]
+        ours, theirs = network(x)[0], rival_training.by_hand(network, kind)(x)[0]
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 

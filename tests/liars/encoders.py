@@ -430,6 +430,30 @@ class RightShared(Right):
         return self.weight
 
 
+class RightTable(Right):
+    """Lets the first cell look up its vectors."""
+
+    def symbol_vectors(self):
+        return self.weight
+
+
+class ScalesWhatItLooksUp(Right):
+    """Gives vectors that are raised, and a table that is not."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+    def symbol_vectors(self):
+        return self.weight
+
+
+class KeepsItsTableFromGradients(Right):
+    """Gives a table that learns nothing."""
+
+    def symbol_vectors(self):
+        return self.weight.detach()
+
+
 class SharesACopy(Right):
     """Lets the head have vectors that are nobody's."""
 
@@ -460,7 +484,10 @@ def component(name: str) -> Component:
     )
 
 
-RIGHT = [component(name) for name in ("Right", "RightNumbers", "RightStateful", "RightShared")]
+RIGHT = [
+    component(name)
+    for name in ("Right", "RightNumbers", "RightStateful", "RightShared", "RightTable")
+]
 
 LIARS = [
     Liar("E01", component("StacksSteps")),
@@ -490,6 +517,8 @@ LIARS = [
     Liar("E12", component("WritesOnTheState")),
     Liar("E14", component("SharesACopy")),
     Liar("E14", component("SharesItTurned")),
+    Liar("E15", component("ScalesWhatItLooksUp")),
+    Liar("E15", component("KeepsItsTableFromGradients")),
     Liar("E13", component("RemembersTheLastWindow")),
     Liar("E13", component("FillsOneBuffer")),
     Liar("E13", component("ListensToItself")),

@@ -63,6 +63,9 @@ class Through(nn.Module):
     def head_weight(self) -> None:
         return None
 
+    def symbol_vectors(self) -> None:
+        return None
+
 
 class Squares(nn.Module):
     """A loss of one number."""

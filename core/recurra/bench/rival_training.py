@@ -69,6 +69,23 @@ CHECKED = 5
 OURS, BARE = "recurra", "bare loop"
 
 
+class SameLayers(nn.Module):
+    """The layers of a network put together by hand: each is given the vectors of all steps."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        parts = copy.deepcopy((network.encoder, network.layers, network.head))
+        self.encoder, self.layers, self.head = parts
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
+        """Return the logits `[B, T, V]` of ids `[B, T]`, and the states."""
+        hidden, states = self.encoder(x), []
+        for layer in self.layers:
+            hidden, state = layer(hidden)
+            states.append(state)
+        return self.head(hidden), states
+
+
 class ByHand(nn.Module):
     """A character model of torch's own modules, with the weights of a network of recurra."""
 
@@ -91,6 +108,11 @@ class ByHand(nn.Module):
         """Return the logits `[B, T, V]` of ids `[B, T]`, and the state."""
         outputs, state = self.layers(self.embedding(x))
         return self.head(outputs), state
+
+
+def by_hand(network: Network, kind: str) -> nn.Module:
+    """Return a network as one writes it by hand, of cells of a kind."""
+    return ByHand(network, kind) if kind in MODULES else SameLayers(network)
 
 
 def against_bare(name: str, shape: Shape, setting: Setting) -> Finding:
@@ -132,7 +154,7 @@ def _trained(name: str, shape: Shape, setting: Setting) -> Raced:
         ids = torch.from_numpy(data.store.values.astype("int64"))
         windows = ids[: CHECKED * shape.batch * (shape.steps + 1)]
         windows = windows.view(CHECKED, shape.batch, shape.steps + 1)
-        twin = ByHand(network, name) if name in MODULES else copy.deepcopy(network)
+        twin = by_hand(network, name)
         bare = Bare(twin.train(), ids, shape)
         arrays = {**weights(network), "ids": ids.numpy(), "windows": windows.numpy()}
         losses = [float(bare.update(each[:, :-1], each[:, 1:])) for each in windows]

@@ -43,6 +43,15 @@ class Encoder(nn.Module, ABC, Generic[O]):
         """
         return None
 
+    def symbol_vectors(self) -> Tensor | None:
+        """Return the vectors `[size, output_size]` of all symbols, if `forward` looks them up.
+
+        It then gives `symbol_vectors()[x]` and nothing else, and may not be called: what a cell
+        does to a vector is done once for a symbol, not for each step. By default there is no table.
+        It came with API 1.1.
+        """
+        return None
+
     def prepare(self, names: Sequence[str]) -> None:
         """Take what is given from outside, such as vectors of a file, once, before training.
 

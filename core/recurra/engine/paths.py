@@ -33,6 +33,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any, TypeAlias
 
+from torch import Tensor
+
 from recurra.engine import chunkwise, eager, native, scan
 from recurra.engine.recurrence import Recurrence, State, within
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
@@ -103,6 +105,17 @@ def _run_fused(
     lengths: Lengths | None,
 ) -> tuple[Hidden, State]:
     result: tuple[Hidden, State] = _fused().run(cell, x, state, reset, lengths)
+    return result
+
+
+def run_of_table(
+    cell: Recurrence, ids: Tensor, vectors: Tensor, state: State, reset: Flags | None
+) -> tuple[Hidden, State] | None:
+    """Run the path `fused` over the rows `ids` `[B, T]` of a table of `vectors` `[V, D]`.
+
+    Returns nothing where no kernel can be given that.
+    """
+    result: tuple[Hidden, State] | None = _fused().run_of_table(cell, ids, vectors, state, reset)
     return result
 
 

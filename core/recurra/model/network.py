@@ -19,6 +19,7 @@ from recurra.model.head import TiedHead
 from recurra.model.layers import Bidirectional, Block, Dropout, Layer, norm
 from recurra.model.pooling import pooling
 from recurra.model.scoring import Scoring
+from recurra.model.table import looked_up
 from recurra.randomness import Noise
 from recurra.shapes import Encoded, Flags, Hidden, Inputs, Lengths, Logits
 
@@ -218,12 +219,31 @@ class Network(nn.Module):
             lengths = None
         if states is None:
             states = self.initial_states(x.shape[0], position)
+        looked = self._looked_up(x, states[1], reset)
+        if looked is not None:
+            first, one = looked
+            hidden, after = self._layered(
+                first, states[2:], reset=reset, lengths=lengths, last=last, above=1
+            )
+            return hidden, (states[0], one, *after)
+
         with self._narrowed(x):
             encoded, state = self.encode(x, states[0], reset)
         hidden, after = self._layered(
             encoded.to(self.dtype), states[1:], reset=reset, lengths=lengths, last=last
         )
         return hidden, (state, *after)
+
+    def _looked_up(
+        self, x: Inputs, state: State, reset: Flags | None
+    ) -> tuple[Hidden, State] | None:
+        """Return what the first layer makes of symbols, where it can be had from their table."""
+        first: Any = self.layers[0]
+        looked = None if self.narrow else looked_up(self.encoder, first, x, state, reset)
+        if looked is None:
+            return None
+        hidden, after = looked
+        return self.drop(hidden, first.options.dropout), after
 
     def answer(self, hidden: Tensor, coming: Tensor | None = None) -> Logits:
         """Return the outputs `[..., V]` for what the head reads, `[..., H]`.
@@ -342,10 +362,14 @@ class Network(nn.Module):
         reset: Flags | None = None,
         lengths: Lengths | None = None,
         last: bool = False,
+        above: int = 0,
     ) -> tuple[Hidden, States]:
-        """Return what the layers make of an encoded window, and their states after it."""
+        """Return what the layers make of an encoded window, and their states after it.
+
+        Those `above` the first few are given what these make of it.
+        """
         after: list[State] = []
-        for layer, state in zip(self.stack, states, strict=True):
+        for layer, state in zip([*self.stack][above:], states, strict=True):
             hidden, state = layer(hidden, state, reset=reset, lengths=lengths)
             # A block has dropped what its branches give.
             if not isinstance(layer, Block):

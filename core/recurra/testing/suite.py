@@ -63,7 +63,7 @@ MODULES = (
 
 PRESCRIBED = {
     "cell": (35, 45),
-    "encoder": (23, 23),
+    "encoder": (24, 24),
     "vocabulary": (26, 26),
     "loss": (24, 24),
     "source": (24, 24),

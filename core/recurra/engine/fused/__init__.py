@@ -136,6 +136,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from recurra.engine import eager
 from recurra.engine.build import Unbuildable, library
@@ -344,3 +345,46 @@ def _run(
     if lengths is not None:
         y = torch.where(live, y, torch.zeros_like(y))
     return y, after
+
+
+def run_of_table(
+    cell: Recurrence, ids: Tensor, vectors: Tensor, state: State, reset: Flags | None
+) -> tuple[Hidden, State] | None:
+    """Run over the rows `ids` `[B, T]` of a table `[V, D]`; what is before the loop, of its rows.
+
+    Returns nothing where there is no kernel that has its gradients so.
+    """
+    batch, steps = ids.shape
+    wide = torch.float64 if vectors.dtype == torch.float64 else torch.float32
+    if not batch or not steps or vectors.device.type != "cpu" or _watched():
+        return None
+
+    compiled, places = KERNELS.bound(cell, wide)
+    planned = compiled.plan
+    weights = [holder.get(name) for holder, name in places]
+    if not planned.fits(batch, weights, state):
+        return None
+    begin = [*state]
+    if reset is not None:
+        begin += cell.initial_state(batch, device=vectors.device, dtype=vectors.dtype)
+    if not has_gradients(compiled, [vectors, *(w for w in weights if w is not None), *begin]):
+        return None
+
+    with single(compiled.light(batch, steps)):
+        before = planned.before(len(vectors), vectors, *weights)
+        first_shared = len(planned.parts.sequences)
+        rows = ids.flatten()
+        tensors = [_rows_of(each, rows) for each in before[:first_shared]]
+
+        threads, columns = compiled.shared_out(batch, steps)
+        anew = None if reset is None else reset.contiguous().view(torch.uint8)
+        call = Call(batch, steps, anew, None, threads, columns)
+        outs = loop(compiled, call, [*tensors, *before[first_shared:], *begin])
+    fields = len(planned.widths)
+    return outs[fields], rebuild(state, list(outs[:fields]))
+
+
+def _rows_of(table: Tensor, rows: Tensor) -> Tensor:
+    """Return rows `[N, ...]` of a table `[V, ...]`."""
+    found = functional.embedding(rows, table.reshape(len(table), -1))
+    return found.view(-1, *table.shape[1:])

@@ -1,0 +1,68 @@
+"""Symbols whose vectors are rows of a table: what a cell makes of each is made once.
+
+What stands before a cell's loop, the products with its weights above all, hangs on the vector of a
+step alone, of which there are as many as symbols. It is made of the table and looked up; gradients
+are added up symbol by symbol before they go through the products.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as of_modules
+
+from recurra.contracts.cell import Cell
+from recurra.contracts.encoder import Encoder
+from recurra.engine import choice
+from recurra.engine.paths import run_of_table
+from recurra.engine.recurrence import State
+from recurra.shapes import Flags, Hidden, Inputs
+
+WORTH = 2
+"""How many steps of a window there must be for each symbol."""
+
+
+def looked_up(
+    encoder: Encoder[Any], cell: nn.Module, x: Inputs, state: State, reset: Flags | None
+) -> tuple[Hidden, State] | None:
+    """Return what `cell(encoder(x), state, reset=reset)` does for ids `[B, T]`, where this is fast.
+
+    Returns nothing where there are no gradients, where the encoder is no table or one of many rows,
+    and where the cell runs on another path than `fused`, or calls would be seen by a hook.
+    """
+    if not torch.is_grad_enabled() or x.numel() < WORTH * encoder.size or x.dim() != 2:
+        return None
+    if not isinstance(cell, Cell) or type(cell).forward is not Cell.forward:
+        return None
+    if _inherited(encoder) or _watched(encoder) or _watched(cell):
+        return None
+    vectors = encoder.symbol_vectors()
+    if vectors is None:
+        return None
+
+    path = cell.path
+    if path == "auto":
+        # Nothing is read of a window but its size and its type.
+        path = choice.pick(cell, vectors.detach()[:1].expand(*x.shape, -1), reset, None)
+    if path != "fused":
+        return None
+    return run_of_table(cell, x, vectors, state, reset)
+
+
+def _inherited(encoder: Encoder[Any]) -> bool:
+    """Tell whether an encoder has the table of a class whose `forward` is not its own."""
+    for kind in type(encoder).__mro__:
+        if "symbol_vectors" in vars(kind):
+            return False
+        if "forward" in vars(kind):
+            return True
+    return True
+
+
+def _watched(module: nn.Module) -> bool:
+    """Tell whether a hook would see a call of a module."""
+    own = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+    of_all = (of_modules._global_forward_hooks, of_modules._global_forward_pre_hooks)
+    return any((*own, module._backward_pre_hooks, *of_all))

@@ -1,0 +1,145 @@
+"""The first cell over a table of symbols gives what it gives step by step, with its gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from recurra import Cell
+from recurra.bench.tasks import built
+from recurra.model import table
+from recurra.model.network import Network
+
+CELLS = {"lstm": True, "gru": True, "mingru": True, "sru": True, "qrnn": False, "rglru": False}
+"""Of each whether its kernel may be given a table."""
+SLOW = ("lstm", "sru", "qrnn")
+"""Those that show what the others show."""
+
+
+def network(kind: str, **changes: Any) -> Network:
+    """Return a network of float64 on the path `fused`."""
+    sizes = {"encoder.size": 5, "cell.hidden_size": 6, "cell.num_layers": 2}
+    _, made = built(1 << 12, {"cell.kind": kind, **sizes, **changes})
+    made.double()
+    for cell in made.cells:
+        cell.path = "fused"
+    return made
+
+
+def of(made: Network, x: Tensor, reset: Tensor | None, states: Any) -> list[Tensor]:
+    """Return outputs, states and the gradients of all weights."""
+    output, after = made(x, states, reset=reset)
+    fields = [field for state in after for field in state]
+    factors = torch.arange(output.numel(), dtype=output.dtype).view_as(output).sin()
+    value = (output * factors).sum() + sum(field.square().sum() for field in fields)
+    gradients = torch.autograd.grad(value, [*made.parameters()], materialize_grads=True)
+    return [output, *fields, *gradients]
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each window was looked up."""
+    seen: list[bool] = []
+    real: Any = getattr(table, "run_of_table")  # noqa: B009
+
+    def noted(*arguments: Any) -> Any:
+        found = real(*arguments)
+        seen.append(found is not None)
+        return found
+
+    monkeypatch.setattr(table, "run_of_table", noted)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW)) for kind in CELLS]
+)
+def test_a_table_gives_what_steps_give(
+    kind: str, used: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outputs, states and every gradient, from the start, from given states and with resets."""
+    made = network(kind)
+    generator = torch.Generator().manual_seed(7)
+    x = torch.randint(made.encoder.size, (6, 30), generator=generator)
+    reset = torch.rand(6, 30, generator=generator) < 0.1
+    with torch.no_grad():
+        _, carried = made(x)
+    cases = [(None, None), (reset, None), (reset, carried)]
+
+    found = [of(made, x, *case) for case in cases]
+    assert used == [CELLS[kind]] * 3
+    monkeypatch.setattr(table, "WORTH", 1 << 40)
+    for case, have in zip(cases, found, strict=True):
+        for one, other in zip(have, of(made, x, *case), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-10)
+
+
+def test_gradients_of_gradients_go_through_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = network("gru")
+    x = torch.arange(128).remainder(made.encoder.size).view(2, 64)
+    weights = [*made.parameters()]
+    found = []
+    for worth in (0, 1 << 40):
+        monkeypatch.setattr(table, "WORTH", worth)
+        loss = made(x)[0].square().mean()
+        first = torch.autograd.grad(loss, weights, create_graph=True)
+        squares = torch.stack([(g * g).sum() for g in first]).sum()
+        found.append(torch.autograd.grad(squares, weights))
+    for have, want in zip(*found, strict=True):
+        torch.testing.assert_close(have, want, atol=1e-10, rtol=1e-9)
+
+
+def test_only_a_training_window_of_many_steps_is_looked_up(used: list[bool]) -> None:
+    """Of few steps each is encoded by itself, and where there are no gradients."""
+    made = network("gru")
+    many = torch.zeros(2, made.encoder.size, dtype=torch.long)
+    made(many[:, : made.encoder.size // 2])
+    with torch.no_grad():
+        made(many)
+    assert not used
+    made(many)
+    assert used == [True]
+
+
+def test_whatever_would_be_passed_over_is_called(used: list[bool]) -> None:
+    """A hook on encoder or cell, a `forward` of a subclass of either, another path."""
+    made = network("gru")
+    x = torch.zeros(2, made.encoder.size, dtype=torch.long)
+    calls: list[str] = []
+    cell = made.cells[0]
+    for module in (made.encoder, cell):
+        handle = module.register_forward_hook(lambda *_: calls.append("hook"))
+        made(x)
+        handle.remove()
+    assert calls == ["hook", "hook"]
+
+    for module in (made.encoder, cell):
+        kind: Any = type(module)
+
+        def forward(self: nn.Module, *given: Any, kind: Any = kind, **named: Any) -> Any:
+            calls.append("forward")
+            return kind.forward(self, *given, **named)
+
+        module.__class__ = type("Other", (kind,), {"forward": forward})
+        made(x)
+        module.__class__ = kind
+    assert calls[2:] == ["forward", "forward"]
+
+    cell.path = "eager"
+    made(x)
+    assert not used
+    cell.path = "fused"
+    made(x)
+    assert used == [True]
+    assert isinstance(cell, Cell)
+
+
+def test_a_symbol_beyond_the_table_is_refused() -> None:
+    made = network("gru")
+    x = torch.zeros(2, made.encoder.size, dtype=torch.long)
+    x[1, 1] = made.encoder.size
+    with pytest.raises(IndexError):
+        made(x)
