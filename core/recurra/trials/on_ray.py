@@ -141,7 +141,10 @@ class RaySlot:
         while True:
             ready, _ = ray.wait([self.now, asked], num_returns=1, timeout=LOOK)
             if self.now in ready:
-                answer: dict[str, Any] = ray.get(self.now)
+                with self._lock:
+                    # Ray ends the whole process that cancels a task which is just finished.
+                    done, self.now = self.now, None
+                answer: dict[str, Any] = ray.get(done)
                 return answer
             if asked in ready:
                 pruned = judge(ray.get(asked))
