@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recurra import Cell
 from recurra.bench.tasks import built
+from recurra.engine.choice import Choice
 from recurra.model import table
 from recurra.model.network import Network
 
@@ -143,3 +144,23 @@ def test_a_symbol_beyond_the_table_is_refused() -> None:
     x[1, 1] = made.encoder.size
     with pytest.raises(IndexError):
         made(x)
+
+
+def test_the_kernel_stands_in_for_torchs_where_a_table_makes_it_the_faster() -> None:
+    """It may be slower by what a table saves, and there has to be one that is worth it."""
+    made = network("lstm")
+    encoder, cell = made.encoder, made.cells[0]
+    bound = 1 + table.SAVED * 5 / 11
+
+    def path(seconds: float, steps: int = 1000, first: str = "native", of: Any = encoder) -> str:
+        choice = Choice(first, seconds={first: 1.0, "fused": seconds})
+        return table.preferred(of, cell, choice, 1, steps).path
+
+    assert path(bound - 0.01) == "fused"
+    assert path(bound + 0.01) == "native"
+    assert path(1.0, steps=2 * encoder.size - 1) == "native"
+    assert path(1.0, steps=2 * encoder.size) == "fused"
+    assert path(1.0, first="scan") == "scan"
+    other = built(1 << 12, {"encoder": {"kind": "one_hot"}})[1].encoder
+    assert path(1.0, of=other) == "native"
+    assert table.preferred(encoder, cell, Choice("native"), 1, 1000).path == "native"

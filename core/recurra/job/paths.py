@@ -11,6 +11,7 @@ from recurra.engine.choice import Choice, explain
 from recurra.errors import InputError, Problem, RunError
 from recurra.job.data import Data
 from recurra.model.network import Network
+from recurra.model.table import preferred
 from recurra.randomness import SCHEME
 from recurra.resolved import Resolved
 from recurra.runs.records import Environment
@@ -110,6 +111,10 @@ def _chosen(
     cells = [(cell, _read(resolved, network, cell, resets, rows)) for cell in network.cells]
     if execution is None:
         choices = [_anew(resolved, cell, windows) for cell, windows in cells]
+        if not network.narrow:
+            first: Any = network.layers[0]
+            steps = resolved.task.sequence.length
+            choices[0] = preferred(network.encoder, first, choices[0], rows, steps)
     else:
         recorded = zip(cells, execution.paths, execution.step_paths, strict=True)
         choices = [

@@ -7,6 +7,7 @@ are added up symbol by symbol before they go through the products.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,13 +16,42 @@ from torch.nn.modules import module as of_modules
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder
-from recurra.engine import choice
+from recurra.engine import choice as choices
+from recurra.engine.choice import Choice
 from recurra.engine.paths import run_of_table
 from recurra.engine.recurrence import State
 from recurra.shapes import Flags, Hidden, Inputs
 
 WORTH = 2
 """How many steps of a window there must be for each symbol."""
+SAVED = 0.2
+"""What a table saves at least, as a share of the time of a window of a cell that reads no state.
+
+Of one that does it is as much less as the input is narrower than both.
+"""
+BY_TABLE = "fused makes the products of the input once for each symbol"
+
+
+def preferred(
+    encoder: Encoder[Any], cell: nn.Module, choice: Choice, rows: int, steps: int
+) -> Choice:
+    """Return the choice for the first cell of a network that trains on windows `[rows, steps]`.
+
+    The kernel stands in for torch's where it is the faster over the table of an encoder, though it
+    may not have been where the input was measured as any numbers.
+    """
+    if not isinstance(cell, Cell) or choice.path != "native" or "fused" not in choice.seconds:
+        return choice
+    if rows * steps < WORTH * encoder.size or _inherited(encoder):
+        return choice
+    if encoder.symbol_vectors() is None:
+        return choice
+
+    share = cell.input_size / (cell.input_size + cell.output_size)
+    if choice.seconds["fused"] > choice.seconds["native"] * (1 + SAVED * share):
+        return choice
+    note = "; ".join(filter(None, (choice.note, BY_TABLE)))
+    return replace(choice, path="fused", note=note)
 
 
 def looked_up(
@@ -45,7 +75,7 @@ def looked_up(
     path = cell.path
     if path == "auto":
         # Nothing is read of a window but its size and its type.
-        path = choice.pick(cell, vectors.detach()[:1].expand(*x.shape, -1), reset, None)
+        path = choices.pick(cell, vectors.detach()[:1].expand(*x.shape, -1), reset, None)
     if path != "fused":
         return None
     return run_of_table(cell, x, vectors, state, reset)
