@@ -429,7 +429,9 @@ LIARS = [
     Liar("V01", component("EndsLines")),
     Liar("V02", component("CountsFromOne")),
     Liar("V02", component("GivesFloats")),
-    Liar("V03", component("DecodesStrictly", "Plain"), frozenset({"V04", "V06", "V11", "V13"})),
+    Liar(
+        "V03", component("DecodesStrictly", "Plain"), frozenset({"V04", "V06", "V11", "V13", "V16"})
+    ),
     Liar("V03", component("DecodesSomething"), frozenset({"P09"})),
     Liar("V04", component("KeysById"), UNSAVED),
     Liar("V04", component("KeepsTheOldFit")),
