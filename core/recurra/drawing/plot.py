@@ -97,7 +97,7 @@ class Plot:
         left = max(map(width, beside), default=0.0) + 8
         right = across - 12
         x_ticks, upright = _fitting(x, right - left)
-        if not upright and x_ticks:
+        if not upright and x_ticks and x.axis.names is None:  # names lie within their own places
             right -= max(width(x_ticks[-1].text) / 2 - 12, 0)
 
         frame = Frame(
