@@ -89,7 +89,8 @@ class SamplesPileUp(Right):
     """K03: a sample of a step that comes again is one more."""
 
     def kept(self, points, step):
-        return [point for point in points if point.text or point in super().kept([point], step)]
+        figures = super().kept(points, step)
+        return [point for point in points if point.text or point in figures]
 
 
 class KeepsToItself(Right):
