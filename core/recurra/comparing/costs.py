@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.options import validate_options
 from recurra.engine.measure import wait
+from recurra.engine.onlooker import Onlooker
 from recurra.errors import RecurraError
 from recurra.job.build import fresh_network, layers_of, sized
 from recurra.job.data import Data
@@ -97,11 +97,11 @@ def _inputs(layer: Any) -> int:
     return int(inner.input_size)
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Counter(Onlooker):
     """Counts operations while it is entered."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.total = 0
 
     def __torch_dispatch__(

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from recurra.engine.calls import Call, call_of
 from recurra.engine.eager import step_by_step
+from recurra.engine.onlooker import Onlooker
 from recurra.engine.recurrence import Recurrence, State, map_state, rebuild
 
 Bounds: TypeAlias = tuple[float, float]
@@ -94,16 +94,11 @@ class Squashed:
         return self.operation, tuple(self.value.shape), self.value.stride()
 
 
-class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Watch(Onlooker):
     """Notes what torch squashes; where it is `called` too, if that is asked for."""
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Return False: nothing is compiled here, and asked to see to that torch loads a second."""
-        return False
-
     def __init__(self, called: bool) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.called = called
         # While they live, nothing else has their place in memory, by which they are known.
         self._noted: list[tuple[Any, ...]] = []

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from recurra.engine.onlooker import Onlooker
 
 aten = torch.ops.aten
 
@@ -210,7 +211,7 @@ class Program:
         return needed
 
 
-class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Trace(Onlooker):
     """Records every operation of aten into a program while it is entered.
 
     `replaced` says operations in terms of others. With `cuts`, a `detach` is recorded too: a
@@ -220,18 +221,13 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(
         self, rows: int, replaced: Mapping[Any, Callable[..., Any]], cuts: bool = False
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.program = Program(rows)
         self.replaced = replaced
         self.cuts = cuts
         self._numbers: dict[_Key, int] = {}
         # A storage that is let go of could come back as that of another tensor.
         self._alive: list[Tensor] = []
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Keep torch from importing its compiler, which takes seconds, for a trace."""
-        return False
 
     def input(self, tensor: Tensor) -> int:
         """Make a tensor known as an input; return its number."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from recurra.contracts.head import Head
 from recurra.contracts.loss import Loss
+from recurra.engine.onlooker import Onlooker
 from recurra.testing.answers import demand, tensor
 from recurra.testing.check import Measured, NotApplicable, check
 from recurra.testing.measure import ROWS, gap, worst
@@ -73,11 +73,11 @@ def _compared(subject: LossSubject, loss: Loss[Any], kind: Reads, rows: int) -> 
     return findings
 
 
-class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Largest(Onlooker):
     """Notes how many numbers the largest tensor has that is made."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.numbers = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from recurra.contracts.cell import Cell
+from recurra.engine.onlooker import Onlooker
 from recurra.randomness import seeded, torch_stream
 from recurra.testing.calls import called, finest
 from recurra.testing.check import CHECKS, Broken, Measured, NotApplicable, check
@@ -144,11 +144,11 @@ class Work(NamedTuple):
     bytes: int
 
 
-class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Counting(Onlooker):
     """Counts torch's operations and the bytes that they give."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.operations = self.bytes = 0
 
     def __torch_dispatch__(
