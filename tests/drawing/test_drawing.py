@@ -136,6 +136,8 @@ def plots(values: list[float], names: list[str]) -> list[Plot]:
 @example([1.0, 5e-324], [""])
 @example([5e-324], [""])
 @example([1e-300, 1e300, None], ["a"])
+@example([1.0, 4.88e-296], [""])
+@example([1.0, 1e299], [""])
 @example([0.0, 0.0], ["00000000000000日日日日日"] * 2)
 def test_any_values_and_names_make_a_picture_without_overlaps(
     values: list[float], names: list[str]

@@ -14,8 +14,8 @@ from recurra.drawing.words import shortened
 
 LONGEST = 22
 """Letters of a name beside an axis, at most."""
-GREATEST = 307
-"""The greatest power of ten that is written."""
+GREATEST = 299
+"""The greatest power of ten that is written: the last between the next two."""
 LEAST, MOST = 1e-300, 1e300
 """What is drawn as nothing: of still smaller numbers no quotient is sure; and what is too much."""
 
