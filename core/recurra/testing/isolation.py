@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+import tempfile
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,3 +34,10 @@ def alone(seed: int) -> Iterator[None]:
         np.random.seed(seed)
         random.seed(seed)
         yield
+
+
+@contextlib.contextmanager
+def empty_folder() -> Iterator[Path]:
+    """Give a new folder, which is the current one meanwhile."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        yield Path(folder)

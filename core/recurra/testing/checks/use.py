@@ -50,6 +50,7 @@ from recurra.testing.check import Measured, check
 from recurra.testing.checks.encoder.steps import prepared
 from recurra.testing.checks.target.rules import asked
 from recurra.testing.hard_data import KNOWN, STRANGE
+from recurra.testing.isolation import empty_folder
 from recurra.testing.measure import EXACT, ROWS, gap, gaps, worst
 from recurra.testing.subjects.cell import WIDTH, CellSubject
 from recurra.testing.subjects.encoder import EncoderSubject
@@ -84,7 +85,7 @@ def used_quietly(subject: Subject[Any]) -> None:
     """
     _import_needed(subject)
     with ExitStack() as stack:
-        folder = stack.enter_context(_empty_folder())
+        folder = stack.enter_context(empty_folder())
         printed = io.StringIO()
         raw = stack.enter_context(descriptors())
         stack.enter_context(redirect_stdout(printed))
@@ -167,18 +168,6 @@ def _text_of(file: IO[bytes]) -> str:
     """Return what was written to a file by way of its descriptor."""
     file.seek(0)
     return file.read().decode("utf-8", "replace")
-
-
-@contextmanager
-def _empty_folder() -> Iterator[Path]:
-    """Make a new folder the current one for a while."""
-    home = os.getcwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            yield Path(folder)
-        finally:
-            os.chdir(home)
 
 
 def _seeds_nothing(use: Callable[[], object], what: str) -> None:

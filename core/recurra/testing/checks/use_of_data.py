@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import sys
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from recurra.testing.check import Measured, check
 from recurra.testing.checks.source.pieces import listed
 from recurra.testing.checks.vocabulary.encoding import same
 from recurra.testing.hard_data import KNOWN, STRANGE, joined
+from recurra.testing.isolation import empty_folder
 from recurra.testing.measure import EXACT, FLOAT64, worst
 from recurra.testing.readings import equal
 from recurra.testing.subjects.source import SourceSubject
@@ -407,13 +406,8 @@ def _same_elsewhere(
     subject: SourceSubject, source: Source[Any], element: Element, pieces: list[Piece]
 ) -> None:
     """Raise `Broken` if a source gives something else when another folder is the current one."""
-    home = os.getcwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            equal(subject.pieces(source, element), pieces, f"{element}, read in another folder")
-        finally:
-            os.chdir(home)
+    with empty_folder():
+        equal(subject.pieces(source, element), pieces, f"{element}, read in another folder")
 
 
 def _keeps_no_more(source: Source[Any], element: Element) -> None:

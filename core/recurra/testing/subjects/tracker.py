@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +13,7 @@ from recurra.compatibility import lacking_modules
 from recurra.contracts.tracker import Ending, Followed, Point, Tracker
 from recurra.testing.answers import demand, through_json
 from recurra.testing.check import Broken, NotApplicable
+from recurra.testing.isolation import empty_folder
 from recurra.testing.subjects.subject import Subject
 
 NEAR = 1e-6
@@ -49,7 +48,7 @@ class TrackerSubject(Subject[Tracker[Any]]):
 
         A store that takes long to be set up, as a database does, is set up once and is there.
         """
-        with _inside() as folder:
+        with empty_folder() as folder:
             for name, content in self._set_up().items():
                 (folder / name).write_bytes(content)
             yield folder
@@ -63,7 +62,7 @@ class TrackerSubject(Subject[Tracker[Any]]):
             return STORES[name]
         STORES[name] = {}
         tracker, began = self.tracker(), time.monotonic()
-        with _inside() as folder, suppress(Exception):
+        with empty_folder() as folder, suppress(Exception):
             # What fails here fails in a check.
             tracker.begin(self.run(folder, task="before"), None, 0)
             tracker.end("done")
@@ -127,18 +126,6 @@ class TrackerSubject(Subject[Tracker[Any]]):
             if not near(found[key][0], values[0]):
                 one, other = ascii(found[key][0])[:80], ascii(values[0])[:80]
                 raise Broken(f"{when}, {_named([key])} is {one}, not {other}")
-
-
-@contextmanager
-def _inside() -> Iterator[Path]:
-    """Give a new folder, which is the current one meanwhile."""
-    before = os.getcwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            yield Path(folder)
-        finally:
-            os.chdir(before)
 
 
 def follow(subject: Any) -> None:
