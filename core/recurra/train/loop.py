@@ -25,6 +25,7 @@ from recurra.runs.checkpoints import Checkpoint
 from recurra.spec.tables import Training
 from recurra.train.events import Ended, Event, Progress, Saved, Updated, Validated
 from recurra.train.guard import Guard, NotFinite, looked_at
+from recurra.train.memory import kept
 from recurra.train.optimizer import Rate, chosen
 from recurra.train.passes import Passes
 from recurra.train.saved import in_form, join_optimizer, split_optimizer
@@ -100,7 +101,7 @@ class Trainer:
         Raises `RunError` (RC060) before a loss or gradient that is not finite reaches the weights.
         """
         self.network.train()
-        with self._joined():
+        with kept(self.network.parameters()), self._joined():
             yield from self._events()
 
     @contextmanager

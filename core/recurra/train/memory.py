@@ -1,0 +1,73 @@
+"""Memory that training keeps from one update to the next, instead of asking for it each time.
+
+What an update frees the next one needs again. The C library hands large pieces of it back to the
+system, which clears each page before it gives it once more: a tenth of an update, and up to half of
+one in a virtual machine whose host takes back what is freed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from torch import Tensor
+
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
+"""The numbers of three of glibc's parameters, of malloc.h."""
+LARGE = 32 * 2**20
+"""Bytes from which a block is a mapping of its own, which goes back when it is freed.
+
+It is the most that glibc takes, and what it comes to by itself once such a block was freed.
+"""
+MAPPINGS = 65_536
+"""How many such blocks there may be, by glibc's default."""
+NEVER = -1
+
+
+@contextmanager
+def kept(weights: Iterable[Tensor]) -> Iterator[None]:
+    """Keep the memory that is freed meanwhile, and give it back at the end.
+
+    Nothing is done without glibc, away from a CPU, or where the environment says how the allocator
+    works (`MALLOC_TRIM_THRESHOLD_` and its like, or `GLIBC_TUNABLES`). Neither is it where a weight
+    is so large that memory is what is scarce: gaps between blocks would take two thirds more of it.
+    """
+    library = _library()
+    small = all(each.device.type == "cpu" and each.nbytes < LARGE for each in weights)
+    if library is None or not small or _said():
+        yield
+        return
+
+    library.mallopt(MMAP_MAX, 0)
+    library.mallopt(TRIM_THRESHOLD, NEVER)
+    try:
+        yield
+    finally:
+        library.mallopt(MMAP_MAX, MAPPINGS)
+        library.mallopt(MMAP_THRESHOLD, LARGE)
+        library.mallopt(TRIM_THRESHOLD, 2 * LARGE)  # which glibc comes to with blocks so large
+        library.malloc_trim(0)
+
+
+@cache
+def _library() -> Any:
+    """Return the C library of this process, where it is glibc."""
+    try:
+        if not os.confstr("CS_GNU_LIBC_VERSION"):
+            return None
+        library = ctypes.CDLL(None)
+        library.malloc_trim.argtypes = [ctypes.c_size_t]
+        library.mallopt.argtypes = [ctypes.c_int, ctypes.c_int]
+    except (OSError, ValueError, AttributeError, TypeError):  # each system lacks it in its own way
+        return None
+    return library
+
+
+def _said() -> bool:
+    """Tell whether the environment says how the allocator works."""
+    tuned = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    return tuned or any(name.startswith("MALLOC_") for name in os.environ)
