@@ -18,21 +18,23 @@ import torch
 from recurra.bench.child import resident
 from recurra.train.memory import kept
 
-BLOCK, COUNT = 48 * 2**20, 4
+BLOCK, COUNT, UPDATES = 48 * 2**20, 4, 10
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 def update():
-    return [torch.ones(BLOCK // 4).sum() for _ in range(COUNT)]
+    blocks = [torch.ones(BLOCK // 4) for _ in range(COUNT)]
+    return sum(float(block[0]) for block in blocks)
 
 weight = torch.zeros({weight})
 update()
 before = resident()
 with kept([weight]):
-    update()
+    for _ in range(UPDATES):  # until each block has found its place
+        update()
     start = faults()
-    for _ in range(5):
+    for _ in range(UPDATES):
         update()
     asked = faults() - start
     inside = resident()
@@ -41,7 +43,7 @@ start = faults()
 update()
 print(asked, inside - before > BLOCK // 2, after - before < BLOCK // 2, faults() - start)
 """
-"""Five updates under `kept`, and one after it; of which pages are small, so that they count."""
+"""Updates under `kept`, and one after it; of which pages are small, so that they count."""
 
 
 def asked(weight: int, **said: str) -> list[str]:
@@ -57,9 +59,9 @@ def asked(weight: int, **said: str) -> list[str]:
 def test_memory_is_asked_for_once_and_given_back() -> None:
     block = 48 * 2**20 // os.sysconf("SC_PAGESIZE")
     pages, held, returned, later = asked(weight=8)
-    assert int(pages) < block // 10
+    assert int(pages) < block  # of the 40 of which so much is asked for
     assert held == returned == "True"
-    assert int(later) > block  # the allocator is as it was
+    assert int(later) >= 4 * block  # the allocator is as it was
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
@@ -71,5 +73,5 @@ def test_memory_is_asked_for_once_and_given_back() -> None:
 def test_nothing_is_kept_where(weight: int, said: dict[str, str]) -> None:
     block = 48 * 2**20 // os.sysconf("SC_PAGESIZE")
     pages, _, returned, _ = asked(weight=weight, **said)
-    assert int(pages) > 5 * block
+    assert int(pages) >= 10 * 4 * block
     assert returned == "True"
