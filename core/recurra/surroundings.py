@@ -142,9 +142,9 @@ def loading() -> Iterator[None]:
 
     A process that is recurra's own begins so: of some 300,000 objects that importing torch makes
     none is garbage, and to look for it again and again takes a sixth of that import. Where torch is
-    there already the process is somebody else's, and is left alone.
+    there already, or nobody looks for garbage, the process is somebody else's, and is left alone.
     """
-    if "torch" in sys.modules:
+    if "torch" in sys.modules or not gc.isenabled():
         yield
         return
 

@@ -123,8 +123,19 @@ def test_loading_looks_for_garbage_neither_meanwhile_nor_later_in_what_it_loaded
 
 
 def test_loading_leaves_the_process_of_somebody_else_alone() -> None:
-    """A program that has imported torch collects as it did, though it calls a command."""
+    """A program that has imported torch collects as it did, though it calls a command, and so does
+    one that has turned collections off.
+    """
     before = gc.get_freeze_count()
     with mock.patch.dict(sys.modules, {"torch": ModuleType("torch")}), loading():
         assert gc.isenabled()
+    gc.disable()
+    try:
+        with mock.patch.dict(sys.modules):
+            sys.modules.pop("torch", None)
+            with loading():
+                pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
     assert gc.get_freeze_count() == before

@@ -12,6 +12,7 @@ from recurra import Cell
 from recurra.bench.tasks import built
 from recurra.engine.choice import Choice
 from recurra.model import table
+from recurra.model.layers import Bidirectional
 from recurra.model.network import Network
 
 CELLS = {"lstm": True, "gru": True, "mingru": True, "sru": True, "qrnn": False, "rglru": False}
@@ -138,12 +139,75 @@ def test_whatever_would_be_passed_over_is_called(used: list[bool]) -> None:
     assert isinstance(cell, Cell)
 
 
-def test_a_symbol_beyond_the_table_is_refused() -> None:
+def test_a_hook_within_an_encoder_is_called(used: list[bool]) -> None:
+    """One that makes vectors anew, or only sees them; and a `forward` of the object itself."""
     made = network("gru")
     x = torch.zeros(2, made.encoder.size, dtype=torch.long)
-    x[1, 1] = made.encoder.size
+    calls: list[str] = []
+
+    def noted(*_: Any) -> None:
+        calls.append("hook")
+
+    inner: Any = made.encoder.table
+    for register in (inner.register_forward_pre_hook, inner.register_forward_hook):
+        handle = register(noted)
+        made(x)
+        handle.remove()
+    handle = nn.modules.module.register_module_full_backward_hook(noted)
+    made(x)
+    handle.remove()
+    assert calls == ["hook", "hook"] and not used
+
+    for module in (made.encoder, made.cells[0]):
+        module.forward = module.forward
+        made(x)
+        del module.forward
+    assert not used
+
+
+@pytest.mark.parametrize("symbol", [-1, 5])
+def test_a_symbol_beyond_the_table_is_refused(symbol: int, used: list[bool]) -> None:
+    made = network("gru")
+    x = torch.zeros(2, made.encoder.size, dtype=torch.long)
+    x[1, 1] = symbol if symbol < 0 else made.encoder.size
     with pytest.raises(IndexError):
         made(x)
+    assert not used
+
+
+@pytest.mark.parametrize("shape", [(2, 40), (1, 80), (2, 160), (3, 80), (0, 0)])
+def test_a_reset_of_another_shape_is_refused(shape: tuple[int, int]) -> None:
+    """A kernel would read beyond a smaller one without a word."""
+    made = network("gru", **{"cell.num_layers": 1})
+    with pytest.raises(ValueError, match="reset must be"):
+        made(torch.zeros(2, 80, dtype=torch.long), reset=torch.zeros(shape, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_state_of_other_rows_is_refused(batch: int) -> None:
+    made = network("gru", **{"cell.num_layers": 1})
+    x = torch.zeros(2, 2 * made.encoder.size, dtype=torch.long)
+    with pytest.raises(ValueError, match="axis B of state"):
+        made(x, made.initial_states(batch))
+
+
+def test_a_state_stays_where_a_row_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first layer reads ahead, another both ways: the padding of a row moves no state."""
+    lower, upper = network("gru"), network("gru", **{"encoder.size": 6})
+    ahead, back = upper.cells
+    layers = [lower.cells[0], Bidirectional(ahead, back)]
+    made = Network(lower.encoder, layers, lower.loss).double()
+    x = torch.arange(4 * 40).remainder(made.encoder.size).view(4, 40)
+    lengths = torch.tensor([40, 10, 3, 25])
+
+    found = []
+    for worth in (0, 1 << 40):
+        monkeypatch.setattr(table, "WORTH", worth)
+        found.append(made(x, lengths=lengths))
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        for have, want in zip(one, other, strict=True):
+            torch.testing.assert_close(have, want)
+    torch.testing.assert_close(found[0][0], found[1][0])
 
 
 def test_the_kernel_stands_in_for_torchs_where_a_table_makes_it_the_faster() -> None:

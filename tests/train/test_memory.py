@@ -6,10 +6,19 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from unittest import mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from trainers import EVEN, trainer_of
 
-from recurra.train.memory import LARGE
+from recurra.train import memory
+from recurra.train.memory import LARGE, MMAP_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD, kept
 
 CHILD = """
 import os
@@ -75,3 +84,71 @@ def test_nothing_is_kept_where(weight: int, said: dict[str, str]) -> None:
     pages, _, returned, _ = asked(weight=weight, **said)
     assert int(pages) >= 10 * 4 * block
     assert returned == "True"
+
+
+DEFAULTS = {MMAP_MAX: 65_536, MMAP_THRESHOLD: LARGE, TRIM_THRESHOLD: 2 * LARGE}
+KEEPING = {MMAP_MAX: 0, TRIM_THRESHOLD: -1}
+
+
+class Pretended:
+    """A C library that keeps what it was asked for, and how often memory was given back."""
+
+    def __init__(self) -> None:
+        self.asked: dict[int, int] = {}
+        self.trimmed = 0
+
+    def mallopt(self, number: int, value: int) -> int:
+        self.asked[number] = value
+        return 1
+
+    def malloc_trim(self, left: int) -> int:
+        self.trimmed += 1
+        return 1
+
+
+@contextmanager
+def pretended() -> Iterator[Pretended]:
+    """Stand in for the C library, and for an environment that says nothing of it."""
+    library = Pretended()
+    with (
+        mock.patch.object(memory, "_library", lambda: library),
+        mock.patch.object(memory, "_said", lambda: False),
+    ):
+        yield library
+
+
+@given(turns=st.lists(st.integers(0, 3), max_size=20))
+def test_the_last_of_several_trainings_gives_back(turns: list[int]) -> None:
+    """Each number begins a training, or ends it, in any order; some end with an exception."""
+    with pretended() as library:
+        running: dict[int, ExitStack] = {}
+        for turn in [*turns, *range(4), *range(4)]:
+            before = library.trimmed
+            if turn not in running:
+                running[turn] = ExitStack()
+                running[turn].enter_context(kept(nn.Linear(2, 2).parameters()))
+            elif turn % 2:
+                running.pop(turn).close()
+            else:
+                with pytest.raises(ZeroDivisionError), running.pop(turn):
+                    raise ZeroDivisionError
+            expected = KEEPING if running else DEFAULTS
+            assert expected.items() <= library.asked.items()
+            assert library.trimmed - before == (not running)
+        while running:
+            running.popitem()[1].close()
+        assert library.asked == DEFAULTS
+
+
+def test_a_training_that_nobody_goes_on_with_gives_back(tmp_path: Path) -> None:
+    """Its events are dropped, or closed, after the first."""
+    for drop in (False, True):
+        with pretended() as library:
+            events = trainer_of(tmp_path, EVEN, {"device.path": "eager"}).events()
+            next(events)
+            assert KEEPING.items() <= library.asked.items() and not library.trimmed
+            if drop:
+                del events
+            else:
+                events.close()  # type: ignore[attr-defined]
+            assert library.asked == DEFAULTS and library.trimmed == 1

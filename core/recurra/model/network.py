@@ -219,7 +219,8 @@ class Network(nn.Module):
             lengths = None
         if states is None:
             states = self.initial_states(x.shape[0], position)
-        looked = self._looked_up(x, states[1], reset)
+        # Past the end of a row a state stays as it is, which symbols of padding would move on.
+        looked = None if lengths is not None else self._looked_up(x, states[1], reset)
         if looked is not None:
             first, one = looked
             hidden, after = self._layered(

@@ -60,13 +60,16 @@ def looked_up(
     """Return what `cell(encoder(x), state, reset=reset)` does for ids `[B, T]`, where this is fast.
 
     Returns nothing where there are no gradients, where the encoder is no table or one of many rows,
-    and where the cell runs on another path than `fused`, or calls would be seen by a hook.
+    and where the cell runs on another path than `fused`, or calls would be seen by a hook, of a
+    module within the encoder too. Nor does it where a reset is of another shape, which is refused.
     """
     if not torch.is_grad_enabled() or x.numel() < WORTH * encoder.size or x.dim() != 2:
         return None
     if not isinstance(cell, Cell) or type(cell).forward is not Cell.forward:
         return None
-    if _inherited(encoder) or _watched(encoder) or _watched(cell):
+    if reset is not None and reset.shape != x.shape:
+        return None  # the cell says what is wrong
+    if _inherited(encoder) or _watched(cell) or any(map(_watched, encoder.modules())):
         return None
     vectors = encoder.symbol_vectors()
     if vectors is None:
@@ -92,7 +95,12 @@ def _inherited(encoder: Encoder[Any]) -> bool:
 
 
 def _watched(module: nn.Module) -> bool:
-    """Tell whether a hook would see a call of a module."""
+    """Tell whether a hook would see a call of a module, or another `forward` would be called."""
     own = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-    of_all = (of_modules._global_forward_hooks, of_modules._global_forward_pre_hooks)
-    return any((*own, module._backward_pre_hooks, *of_all))
+    of_all = (
+        of_modules._global_forward_hooks,
+        of_modules._global_forward_pre_hooks,
+        of_modules._global_backward_hooks,
+        of_modules._global_backward_pre_hooks,
+    )
+    return any((*own, module._backward_pre_hooks, *of_all)) or "forward" in vars(module)

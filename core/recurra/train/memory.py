@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -32,6 +33,7 @@ NEVER = -1
 def kept(weights: Iterable[Tensor]) -> Iterator[None]:
     """Keep the memory that is freed meanwhile, and give it back at the end.
 
+    Of several at a time, begun and ended in any order, the last gives it back.
     Nothing is done without glibc, away from a CPU, or where the environment says how the allocator
     works (`MALLOC_TRIM_THRESHOLD_` and its like, or `GLIBC_TUNABLES`). Neither is it where a weight
     is so large that memory is what is scarce: gaps between blocks would take two thirds more of it.
@@ -42,15 +44,41 @@ def kept(weights: Iterable[Tensor]) -> Iterator[None]:
         yield
         return
 
-    library.mallopt(MMAP_MAX, 0)
-    library.mallopt(TRIM_THRESHOLD, NEVER)
+    _KEEPERS.enter(library)
     try:
         yield
     finally:
-        library.mallopt(MMAP_MAX, MAPPINGS)
-        library.mallopt(MMAP_THRESHOLD, LARGE)
-        library.mallopt(TRIM_THRESHOLD, 2 * LARGE)  # which glibc comes to with blocks so large
-        library.malloc_trim(0)
+        _KEEPERS.leave(library)
+
+
+class _Keepers:
+    """How many trainings of this process keep memory: what they ask for holds for all of it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        # One thread may hold it twice: a collection may close a training that nobody goes on with.
+        self.alone = threading.RLock()
+
+    def enter(self, library: Any) -> None:
+        """Let the first of them ask that memory is kept."""
+        with self.alone:
+            self.count += 1
+            if self.count == 1:
+                library.mallopt(MMAP_MAX, 0)
+                library.mallopt(TRIM_THRESHOLD, NEVER)
+
+    def leave(self, library: Any) -> None:
+        """Let the last of them give it back, and ask for what glibc comes to by itself."""
+        with self.alone:
+            self.count -= 1
+            if self.count == 0:
+                library.mallopt(MMAP_MAX, MAPPINGS)
+                library.mallopt(MMAP_THRESHOLD, LARGE)
+                library.mallopt(TRIM_THRESHOLD, 2 * LARGE)
+                library.malloc_trim(0)
+
+
+_KEEPERS = _Keepers()
 
 
 @cache
