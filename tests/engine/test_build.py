@@ -273,6 +273,20 @@ def test_what_is_kept_needs_no_compiler(monkeypatch):
         assert works()
 
 
+def test_what_another_compiler_has_built_is_not_taken(tmp_path, monkeypatch):
+    """One that `CC` names, with what follows it, builds for itself; the one that would be taken
+    anyway has what is kept, by whatever name it is called.
+    """
+    log = tmp_path / "log"
+    own = script(tmp_path, f'echo "$1" >> {log}\n[ "$1" = -DX ] && shift\nexec {CC} "$@"')
+    assert works()
+    for named, told in ((own, 1), (f"{own} -DX", 2), (own, 2), (str(CC), 2), ("/nonexistent", 2)):
+        anew(monkeypatch)
+        monkeypatch.setenv("CC", named)
+        assert works()
+        assert len(log.read_text().splitlines()) == told, named
+
+
 FAILING = {
     "an error": (
         "echo 'kernel.c:1: error: no such thing' >&2; exit 1",
@@ -400,7 +414,7 @@ def test_two_processes_that_build_at_once_are_both_right(kept, tmp_path, monkeyp
     for process in both:
         assert process.communicate(timeout=PATIENT) == ("42\n", "")
     assert sorted(file.suffix for file in kept.iterdir()) == [".json", ".sha256", ".so"]
-    monkeypatch.setenv("CC", "/nonexistent")
+    monkeypatch.setenv("CC", script(tmp_path, "exit 1"))
     with silence():
         assert works()
 
@@ -434,6 +448,7 @@ def test_a_builder_that_was_killed_is_not_waited_for(kept, tmp_path, monkeypatch
     first.communicate()
     os.killpg(int(log.read_text()), signal.SIGKILL)
     assert [file.suffix for file in kept.iterdir()] == [".lock"]
+    monkeypatch.setenv("CC", script(tmp_path, f'exec {CC} "$@"'))
     begun = time.monotonic()
     with silence():
         assert works()

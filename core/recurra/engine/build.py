@@ -1,9 +1,9 @@
 """Compiled kernels: C made into a library by the system's compiler, once a machine.
 
-A library is kept in the cache folder, under a hash of its source, the flags, torch's version and
-the processor, beside a checksum of itself and a word on what it is: one that is cut off or changed
-is built again. It is written whole or not at all, so processes may build the same one; they wait
-for the first.
+A library is kept in the cache folder, under a hash of its source, the flags, torch's version, the
+processor and the compiler that `CC` names, beside a checksum of itself and a word on what it is:
+one that is cut off or changed is built again. It is written whole or not at all, so processes may
+build the same one; they wait for the first.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -39,6 +40,8 @@ _OTHER = ("-mcpu=native",)
 WIDE = _X86 if platform.machine() in ("x86_64", "AMD64") else _OTHER
 SETS = ((*BASE, *WIDE, "-fopenmp"), (*BASE, "-fopenmp"), (*BASE, *WIDE), BASE)
 """Flags to try, the fastest first; without -fopenmp a kernel runs on one thread."""
+USUAL = (("cc",), ("gcc",), ("clang",))
+"""Compilers, where `CC` names none; the first that there is is taken."""
 PATIENCE = 120
 """Seconds that a compiler may take for a library.
 
@@ -71,8 +74,8 @@ def library(source: str, of: str = "") -> ctypes.CDLL:
 
     Raises `Unbuildable`, and nothing else.
     """
-    ingredients = "\0".join([source, repr(SETS), str(torch.__version__), _processor()])
-    name = hashlib.sha256(ingredients.encode()).hexdigest()[:32]
+    parts = [source, repr(SETS), str(torch.__version__), _processor(), _named()]
+    name = hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:32]
     if name not in _loaded:
         _loaded[name] = _on_disk(name) or _alone(name, source, of)
     return _loaded[name]
@@ -299,8 +302,20 @@ def compilers() -> Command:
     except ValueError:
         # A quotation has no end.
         return ()
+    return _there([named] if named else USUAL)
 
-    commands = [named] if named else [["cc"], ["gcc"], ["clang"]]
+
+def _named() -> str:
+    """Return the compiler of `CC`, if there is one and it is not the one that would be taken.
+
+    What that one has built is kept for those who name none that there is.
+    """
+    named = compilers() if os.environ.get("CC") else ()
+    return repr(named) if named and named != _there(USUAL) else ""
+
+
+def _there(commands: Sequence[Sequence[str]]) -> Command:
+    """Return the first of some compilers that there is."""
     for program, *arguments in commands:
         if place := shutil.which(program):
             return os.path.abspath(place), *arguments
