@@ -570,6 +570,67 @@ def test_numbers_are_those_that_are_fed_back_one_by_one(
         assert own.forecast_step().tolist() == wanted[7]
 
 
+HELD = {
+    "nothing": lambda own: None,
+    "expected": lambda own: own.expected(),
+    "output": lambda own: own.output,
+    "part of the output": lambda own: own.output[0],
+    "raw": lambda own: own.raw(),
+    "states": lambda own: own.states[0][0],
+    "copy": lambda own: own.copy().expected(),
+    "feed": lambda own: own.feed([[1.0, 2.0]]).output,
+    "many": lambda own: (list(own.forecast_many(2)), own.output)[1],
+}  # fmt: skip
+"""What is done between two forecasts, and what is held of it."""
+
+
+@given(looks=st.lists(st.sampled_from(sorted(HELD)) | st.just("nothing"), max_size=8))
+@settings(max_examples=20, deadline=None)
+def test_what_somebody_holds_of_numbers_stays_as_it_was(
+    looks: list[str], fed_back: list[Any]
+) -> None:
+    """Numbers fed back one by one write to what the last step has made: never to what was looked
+    at, and they are those of steps from Python.
+    """
+    for made, vocabulary in fed_back:
+        own, other = started(made, vocabulary), started(made, vocabulary)
+        other._can_loop, other._looked = False, stepper(made).kernel
+        held = []
+        for look in looks:
+            for _ in range(3):
+                assert own.forecast_step().tolist() == other.forecast_step().tolist()
+            if (seen := HELD[look](own)) is not None:
+                held.append((seen, seen.clone()))
+            seen = HELD[look](other)
+        assert all(torch.equal(seen, was) for seen, was in held)
+        same(own, other)
+
+
+@pytest.fixture(scope="module")
+def fed_back():
+    """Networks whose output is what is fed back, and begins with it."""
+    return [
+        of_numbers(loss, missing) for loss, missing in (each.values[:2] for each in NUMBERS[:2])
+    ]
+
+
+def test_numbers_one_by_one_go_on_where_only_their_point_is_a_number(fed_back: list[Any]) -> None:
+    """A deviation that is none is nobody's who asks for points, and is told to whoever asks for it;
+    weights that change in between are seen.
+    """
+    made, vocabulary = fed_back[1]
+    own, other = started(made, vocabulary), started(made, vocabulary)
+    other._can_loop, other._looked = False, stepper(made).kernel
+    was = made.head.bias.clone()
+    for bias in (was, was + 1, was * math.nan, was):
+        with torch.no_grad():
+            made.head.bias[2:] = bias[2:]
+        for _ in range(3):
+            assert own.forecast_step().tolist() == other.forecast_step().tolist()
+        assert torch.equal(own.raw(), other.raw()) or bias[2].isnan()
+    same(own, other)
+
+
 def test_numbers_that_are_none_are_told_where_they_are() -> None:
     """What comes before is given, and then the error of the step, as step by step."""
     made, vocabulary = of_numbers(lambda features: MSE(features, MSEOptions()))

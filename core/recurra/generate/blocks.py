@@ -22,7 +22,7 @@ from recurra.engine.fused.block import NO_IDS, Made, Rule, Stops, Turn, picked
 from recurra.errors import InputError, RunError
 from recurra.generate import arguments
 from recurra.generate.draws import PlacedDraws
-from recurra.generate.foretelling import Foretelling
+from recurra.generate.foretelling import Foretelling, checked
 from recurra.generate.sampling import Sampling
 from recurra.model.stepper import Beginning, Kernel, Packed
 from recurra.spec.tables import MOST
@@ -46,7 +46,10 @@ def _asking() -> int:
 
 
 OUTPUT_HELD, SEEN_HELD = 3 + _asking(), 2 + _asking()
-"""How often a session's own tensors are held, its output twice, where nobody else holds them."""
+"""How often a session's own tensors are held, its output twice, where nobody else holds them.
+
+What is given to a loss is held by what is said of it, be it the same tensor or another.
+"""
 
 
 @dataclass(slots=True)
@@ -61,12 +64,24 @@ class Writing:
     turn: Turn | None = None  # once a second is drawn
 
 
+@dataclass(slots=True)
+class Feeding:
+    """What a session feeds numbers back with one by one, as `Writing` has it for symbols."""
+
+    kernel: Kernel
+    block: Made
+    output: Tensor
+    carried: Packed
+    turn: Turn | None = None  # once a second is fed back
+
+
 class Blockwise(Foretelling):
     """What a session makes many at a time."""
 
     seen: Tensor
-    # What the last draw was made with, until somebody looks at what it writes to.
+    # What the last step was made with, until somebody looks at what it writes to.
     _writing: Writing | None = None
+    _feeding: Feeding | None = None
     # What C draws by, and for which sampling and key; the kernel, and whether its loop will do.
     _ruled: tuple[Sampling, int, Rule] | None = None
     _looked: Kernel | None = None
@@ -125,7 +140,7 @@ class Blockwise(Foretelling):
 
     def _shown(self) -> None:
         """Write no more to what somebody else may hold from now on."""
-        self._writing = None
+        self._writing = self._feeding = None
 
     def draw_many(
         self, length: int, sampling: Sampling, stop: Sequence[Sequence[int]] = ()
@@ -206,9 +221,9 @@ class Blockwise(Foretelling):
 
             given = 0
             try:
-                for scaled in block.said:
+                for scaled in block.said[:, 0].double().numpy():
                     given += 1
-                    yield self._own(self.stream, scaled)
+                    yield checked(self.stream.undo(scaled))
             finally:
                 if given < block.steps:
                     self._stand(start)
@@ -226,11 +241,61 @@ class Blockwise(Foretelling):
             self._sound("forecast")
         return kernel
 
-    def _fed_step(self) -> Tensor | None:
-        """Feed the next numbers back in C; return them `[1, F]`, or None where that fails."""
+    def _fed_step(self) -> NDArray[np.float64] | None:
+        """Feed the next numbers back in C; return them `[F]` in the data's own units.
+
+        None where that fails. Raises as `forecast_step` does.
+        """
+        feeding = self._feeding
+        if feeding is not None and self._feeds_on(feeding):
+            return self._fed_on(feeding)
         kernel = self._feeds()
         block = None if kernel is None else self._fed(kernel, 1)
-        return None if block is None else block.said[0]
+        if block is None or kernel is None:
+            return None
+        numbers = self._own(self.stream, block.said[0])
+        if self.output is not block.output:
+            # A view of torch's own would hide who else holds one.
+            features = block.output.numpy()[:, : self.vocabulary.size]
+            self.output = torch.from_numpy(features)
+        assert isinstance(self._carried, Packed) and self.output is not None, "it was fed so"
+        self._feeding = Feeding(kernel, block, self.output, self._carried)
+        return numbers
+
+    def _feeds_on(self, feeding: Feeding) -> bool:
+        """Tell whether a step may write where the last one has."""
+        block = feeding.block
+        alike = block.output is feeding.output
+        return (
+            self._carried is feeding.carried
+            and self._raw is block.output
+            and self.output is feeding.output
+            and getrefcount(block.output) <= OUTPUT_HELD + alike
+            and (alike or getrefcount(feeding.output) <= SEEN_HELD)
+            and not self.network.training
+        )
+
+    def _fed_on(self, feeding: Feeding) -> NDArray[np.float64] | None:
+        """Feed the next numbers back where the last were; None where that fails.
+
+        Raises as `forecast_step` does.
+        """
+        turn = feeding.turn
+        if turn is None:
+            assert feeding.kernel.blocks is not None, "it has fed some back"
+            turn = feeding.turn = feeding.kernel.blocks.turn(feeding.block, Rule())
+        before, numbers = turn.made, None
+        try:
+            turn.make()
+        finally:
+            # They have been read also where Ctrl-C came behind it.
+            if turn.made > before:
+                self.position += 1
+                numbers = self.stream.undo(turn.said[0].astype(np.float64))
+        if numbers is None:
+            self._shown()
+            return None
+        return checked(numbers)
 
     def _fed(self, kernel: Kernel, count: int) -> Made | None:
         """Feed up to `count` numbers back; None where what the network gives is not finite."""

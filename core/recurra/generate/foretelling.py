@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ from recurra.generate.distributed import Distributed
 from recurra.generate.elements import Elements, Plain
 from recurra.generate.stored import Stored
 
+FEW = 16
+"""Numbers that are looked at one by one sooner than by numpy."""
 BEYOND = "what the network forecasts is beyond all numbers in the data's units"
 """Why a forecast cannot be given."""
 DRAWN_BEYOND = "a number that is drawn is beyond all numbers in the data's units"
@@ -60,7 +63,7 @@ class Foretelling(Stored):
     def _say(self, steps: int) -> Tensor:
         raise NotImplementedError
 
-    def _fed_step(self) -> Tensor | None:
+    def _fed_step(self) -> NDArray[np.float64] | None:
         raise NotImplementedError
 
     def forecast_step(self, covariates: Mapping[str, Any] | None = None) -> NDArray[np.float64]:
@@ -81,10 +84,10 @@ class Foretelling(Stored):
         covariates = self._beside(covariates)
         if self.companion is not None:
             return self._forecast_beside(self._next_known(self.companion, covariates))
-        said = self._fed_step()
-        if said is None:
-            said = self._sound("forecast")
-            self._step(self.stream.fed_back(said.to(self.network.dtype)))
+        if (numbers := self._fed_step()) is not None:
+            return numbers
+        said = self._sound("forecast")
+        self._step(self.stream.fed_back(said.to(self.network.dtype)))
         return self._own(self.stream, said)
 
     def _next_known(self, companion: Companion, covariates: Mapping[str, Any] | None) -> Companion:
@@ -234,10 +237,9 @@ class Foretelling(Stored):
 
         Raises `RunError` (RC060) if it is not finite.
         """
-        numbers: NDArray[np.float64] = stream.undo(scaled[0].cpu().double().numpy())
-        if not np.isfinite(numbers).all():
-            raise RunError.of("RC060", BEYOND)
-        return numbers
+        row = scaled[0].cpu().double().numpy()
+        numbers: NDArray[np.float64] = stream.undo(row)
+        return checked(numbers)
 
     def forecast(
         self, steps: int | None = None, covariates: Mapping[str, Any] | None = None
@@ -265,3 +267,11 @@ class Foretelling(Stored):
         if not np.isfinite(numbers).all():
             raise RunError.of("RC060", BEYOND)
         return numbers
+
+
+def checked(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return numbers of a step, `[F]`. Raises `RunError` (RC060) where one is not finite."""
+    few = len(numbers) <= FEW
+    if not (all(map(math.isfinite, numbers.tolist())) if few else np.isfinite(numbers).all()):
+        raise RunError.of("RC060", BEYOND)
+    return numbers

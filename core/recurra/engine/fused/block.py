@@ -92,6 +92,11 @@ NO_IDS: Ids = np.empty((0, 0), np.int64)
 """The symbols of a call that draws none."""
 
 
+def numpy_type(dtype: torch.dtype) -> type[np.float32 | np.float64]:
+    """Return what numbers of a step are to numpy."""
+    return np.float64 if dtype == torch.float64 else np.float32
+
+
 @cache
 def drawing(double: bool) -> Any:
     """Return the library that draws, for logits of a type. Raises `Unbuildable`."""
@@ -225,7 +230,7 @@ class Blocks:
         return Made(made, ids, seen, self.none, last, after, ill)
 
     def turn(self, made: Made, rule: Rule) -> Turn:
-        """Return what draws the next symbols one by one, in the memory of a call that drew some.
+        """Return what makes the next steps one by one, in the memory of a call that made some.
 
         From then on nothing else may hold what the call made.
         """
@@ -327,32 +332,35 @@ class Blocks:
 
 
 class Turn:
-    """Symbols drawn one by one, in the memory of what a call has made: nothing is made anew.
+    """Steps made one by one, in the memory of what a call has made: nothing is made anew.
 
     `made` counts them, whatever interrupts a call.
     """
 
     def __init__(self, blocks: Blocks, made: Made, rule: Rule) -> None:
+        """Symbols are drawn by a rule where `made` has drawn some; else numbers are fed back."""
         self.blocks = blocks
         self.held = made, rule
         self.rows = len(made.output)
         self.ids = np.empty(self.rows, np.int64)
+        fed = made.said.shape[-1] if made.said.dim() == 3 else 0
+        self.said = np.empty((self.rows, fed), numpy_type(made.output.dtype))
         self.call = _Call()
         self.where = ctypes.addressof(self.call)
         self.rule = ctypes.addressof(rule)
         output, state = made.output.data_ptr(), made.state.data_ptr()
         drawn = 0, made.seen.data_ptr(), self.ids.ctypes.data
-        ends = *NO_STOPS, 0, 0, -1, 0
+        ends = *NO_STOPS, fed, self.said.ctypes.data, -1, 0
         _CALL.pack_into(self.call, 0, 0, 1, 0.0, output, state, state, output, *drawn, *ends)
 
     @property
     def made(self) -> int:
-        """How many symbols of each stream were drawn and read."""
+        """How many steps were made."""
         return int(self.call.made)
 
     @property
     def ill(self) -> int:
-        """The first row from which nothing could be drawn, or -1."""
+        """The first row from which nothing could be made, or -1."""
         return int(self.call.ill)
 
     def draw(self, drawn: int) -> Ids | None:
@@ -360,6 +368,10 @@ class Turn:
 
         `drawn` is how many numbers were drawn before. Raises `MemoryError`.
         """
+        return self.ids.copy() if self.make(drawn) else None
+
+    def make(self, drawn: int = 0) -> bool:
+        """Make a step; tell whether it could be made. Raises `MemoryError`."""
         blocks, call = self.blocks, self.call
         step = blocks.step
         with step.lock:
@@ -368,7 +380,6 @@ class Turn:
             made = blocks.steps(blocks.machine, self.rule, self.where)
             if made < 0:
                 raise MemoryError
-            if not made:
-                return None
-            step.packing = False
-            return self.ids.copy()
+            if made:
+                step.packing = False
+            return bool(made)
