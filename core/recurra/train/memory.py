@@ -17,6 +17,8 @@ from typing import Any
 
 from torch import Tensor
 
+from recurra.engine.blocks import BLOCKS
+
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 """The numbers of three of glibc's parameters, of malloc.h."""
 LARGE = 32 * 2**20
@@ -34,21 +36,19 @@ def kept(weights: Iterable[Tensor]) -> Iterator[None]:
     """Keep the memory that is freed meanwhile, and give it back at the end.
 
     Of several at a time, begun and ended in any order, the last gives it back.
-    Nothing is done without glibc, away from a CPU, or where the environment says how the allocator
-    works (`MALLOC_TRIM_THRESHOLD_` and its like, or `GLIBC_TUNABLES`). Neither is it where a weight
-    is so large that memory is what is scarce: gaps between blocks would take two thirds more of it.
+    glibc is left alone away from a CPU, where the environment says how the allocator works
+    (`MALLOC_TRIM_THRESHOLD_` and its like, or `GLIBC_TUNABLES`), and where a weight is so large that memory is what is scarce: gaps between blocks would take two thirds more of it.
     """
-    library = _library()
     small = all(each.device.type == "cpu" and each.nbytes < LARGE for each in weights)
-    if library is None or not small or _said():
-        yield
-        return
-
-    _KEEPERS.enter(library)
+    library = _library() if small and not _said() else None
+    if library is not None:
+        _KEEPERS.enter(library)
     try:
         yield
     finally:
-        _KEEPERS.leave(library)
+        BLOCKS.clear()
+        if library is not None:
+            _KEEPERS.leave(library)
 
 
 class _Keepers:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from recurra.engine.blocks import BLOCKS
 from recurra.engine.build import library
 from recurra.engine.fused.before import Before
 from recurra.engine.fused.emit_c import ground, typed
@@ -187,8 +188,9 @@ def forward(
     like = start[0]
     rows = batch * steps if keep else batch
     history_rows = rows if keep else 0
-    history = [like.new_empty(history_rows, width) for width in kernel.lowered.state]
-    saved = [like.new_empty(rows, width) for width in kernel.layouts[0].widths["saved"]]
+    empty = partial(BLOCKS.empty, like)
+    history = [empty(history_rows, width) for width in kernel.lowered.state]
+    saved = [empty(rows, width) for width in kernel.layouts[0].widths["saved"]]
     extras = [like.new_empty(batch, steps, *shape) for shape in plan.extra_shapes]
     final = [torch.empty_like(field) for field in start]
 
@@ -237,8 +239,8 @@ def backward(
 
     # What it writes; sums are added to, one row of each by every thread.
     like, widths = start[0], kernel.layouts[1].widths
-    of_sequences = [torch.empty_like(t) for t in sequences]
-    stores = [like.new_empty(rows, width) for width in widths["store"]]
+    of_sequences = [BLOCKS.empty(t, *t.shape) for t in sequences]
+    stores = [BLOCKS.empty(like, rows, width) for width in widths["store"]]
     sums = [like.new_zeros(call.threads, width) for width in widths["sum"]]
     of_start = [torch.empty_like(field) for field in start]
     of_fresh = [torch.zeros_like(field) for field in fresh]
@@ -308,8 +310,8 @@ def _call(
     layout = compiled.kernel.layouts[reverse]
     like = named["fresh"][0]
     scratch = call.batch * compiled.kernel.scratch[reverse]
-    named["own"] = [like.new_empty(scratch + 1)]
-    named["packed"] = [like.new_empty(layout.room)] if layout.room else named["own"]
+    named["own"] = [BLOCKS.empty(like, scratch + 1)]
+    named["packed"] = [BLOCKS.empty(like, layout.room)] if layout.room else named["own"]
 
     # A scan has no products in its loop.
     matrices: list[Tensor] = []
