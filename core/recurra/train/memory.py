@@ -35,9 +35,10 @@ NEVER = -1
 def kept(weights: Iterable[Tensor]) -> Iterator[None]:
     """Keep the memory that is freed meanwhile, and give it back at the end.
 
-    Of several at a time, begun and ended in any order, the last gives it back.
-    glibc is left alone away from a CPU, where the environment says how the allocator works
-    (`MALLOC_TRIM_THRESHOLD_` and its like, or `GLIBC_TUNABLES`), and where a weight is so large that memory is what is scarce: gaps between blocks would take two thirds more of it.
+    Of several at a time, begun and ended in any order, the last gives it back. glibc is left alone
+    away from a CPU, where the environment says how the allocator works (`MALLOC_TRIM_THRESHOLD_`
+    and its like, or `GLIBC_TUNABLES`), and where a weight is so large that memory is what is
+    scarce: gaps between blocks would take two thirds more of it.
     """
     small = all(each.device.type == "cpu" and each.nbytes < LARGE for each in weights)
     library = _library() if small and not _said() else None
