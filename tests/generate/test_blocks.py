@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recurra.engine.build import Unbuildable
@@ -412,6 +412,59 @@ def test_streams_are_the_same_however_many_are_made_at_a_time(
     finally:
         torch.set_num_threads(before)
         stepper(quick).kernel.step.renew()
+
+
+@pytest.fixture
+def parted(quick, monkeypatch):
+    """Let calls end within a step, after 8 streams each; the calls that are made."""
+    for module, name, value in ((block, "LONG", 0), (block, "SECONDS", -1), (stepping, "PART", 8)):
+        monkeypatch.setattr(module, name, value)
+    step, calls = stepper(quick).kernel.blocks, []
+    step.step.renew()
+    make = step.steps
+    monkeypatch.setattr(step, "steps", lambda *given: calls.append(given) or make(*given))
+    yield calls
+    step.step.renew()
+
+
+@pytest.mark.usefixtures("parted")
+@given(rule=RULES, stops=STOPS, streams=st.sampled_from([1, 8, 29]), seed=st.integers(0, 99))
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_step_in_several_calls_is_that_step(
+    rule: Sampling, stops: Any, streams: int, seed: int, quick: Any
+) -> None:
+    """Rows that are looked at, drawn for and read in calls of their own: the same symbols."""
+    wanted, behind = by_steps(quick, streams, 6, rule, stops, seed)
+    own = session(quick, streams, seed)
+    assert [ids.tolist() for ids in own.draw_many(6, rule, stops)] == wanted
+    same(own, behind)
+
+
+def test_who_breaks_off_within_a_step_has_not_read_it(quick: Any, parted: Any) -> None:
+    """Ctrl-C between two calls of a step: all streams are where they were, and draw the same."""
+    rule, count = Sampling(temperature=1.0, repetition_penalty=1.3), 29
+    wanted, behind = by_steps(quick, count, 6, rule)
+    own = session(quick, count)
+    own.draw(rule)
+    within = len(parted)
+    assert within >= 9, "four parts are looked at, drawn for and read"
+    make = stepper(quick).kernel.blocks.steps
+    for drawn, last in enumerate([1, within // 3, within // 2, within - 1], 1):
+
+        def broken_off(*given: Any, at: int = len(parted) + last) -> Any:
+            if len(parted) == at:
+                raise KeyboardInterrupt
+            return make(*given)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stepper(quick).kernel.blocks, "steps", broken_off)
+            with pytest.raises(KeyboardInterrupt):
+                own.draw(rule)
+        assert own.draw(rule).tolist() == wanted[drawn]
+    assert own.draw(rule).tolist() == wanted[5]
+    same(own, behind)
 
 
 @pytest.mark.slow

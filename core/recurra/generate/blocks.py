@@ -254,6 +254,8 @@ class Blockwise(Foretelling):
         if block is None or kernel is None:
             return None
         numbers = self._own(self.stream, block.said[0])
+        if kernel.blocks is None or kernel.blocks.long(1):
+            return numbers
         if self.output is not block.output:
             # A view of torch's own would hide who else holds one.
             features = block.output.numpy()[:, : self.vocabulary.size]
@@ -316,7 +318,9 @@ class Blockwise(Foretelling):
             block = self._block(kernel, 1, sampling, None)
             carried, draws = self._carried, self.draws
             assert isinstance(carried, Packed) and isinstance(draws, PlacedDraws), "it was drawn so"
-            self._writing = Writing(kernel, block, sampling, carried, draws)
+            # A step that may be interrupted writes to nothing that is needed.
+            if kernel.blocks is not None and not kernel.blocks.long(self.streams):
+                self._writing = Writing(kernel, block, sampling, carried, draws)
             return np.asarray(block.ids[0], np.int64)
 
         output = self._sound("drawn")

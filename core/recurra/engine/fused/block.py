@@ -78,8 +78,8 @@ class _Call(ctypes.Structure):
         *((name, _pointer) for name in ("tail", "done")),
         ("fed", _integer),
         ("said", _pointer),
-        ("ill", _integer),
-        ("made", _integer),
+        *((name, _integer) for name in ("ill", "made", "parted", "waits")),
+        *((name, _integer) for name in ("at", "sound", "drew", "read")),
     )
 
 
@@ -88,6 +88,12 @@ _CALL = Struct("@" + "".join(_SIGNS[field[1]] for field in _Call._fields_))
 """All of a call at once, which is written sooner so than field by field."""
 NO_STOPS = (0, 0, 0, 0, 0, 0)
 """What a call is given of sequences that end streams, where there are none."""
+BEGUN = (0, 0, 0, 0, 0)
+"""What a call is given of a step that waits, at its beginning."""
+LONG = 1 << 30
+"""Multiply-adds of a step above which a call may end within it, for signals to be heard."""
+DRAWING = 500
+"""What drawing costs a symbol of the vocabulary at most, in multiply-adds."""
 NO_IDS: Ids = np.empty((0, 0), np.int64)
 """The symbols of a call that draws none."""
 
@@ -191,6 +197,7 @@ class Blocks:
         self.call = _Call()
         self.where = ctypes.addressof(self.call)
         self.none = torch.empty(0)
+        self.cost = step.layout.work + DRAWING * step.width_out
         self._of: Arguments | None = None
         self._held: list[Any] = []
 
@@ -268,13 +275,21 @@ class Blocks:
         output, state = output.contiguous(), state.contiguous()
         after, last = torch.empty_like(state), torch.empty_like(output)
         places = output.data_ptr(), state.data_ptr(), after.data_ptr(), last.data_ptr()
-        _CALL.pack_into(self.call, 0, step.packing, count, SECONDS, *places, *more, -1, 0)
+        rest = -1, 0, self.long(rows), *BEGUN
+        _CALL.pack_into(self.call, 0, step.packing, count, SECONDS, *places, *more, *rest)
         made = self.steps(self.machine, ctypes.addressof(rule), self.where)
+        # Where a step takes long, Ctrl-C is heard in between; then all that was made is dropped.
+        while made >= 0 and self.call.waits:
+            made = self.steps(self.machine, ctypes.addressof(rule), self.where)
         if made < 0:
             raise MemoryError
         if made:
             step.packing = False
         return made, last if made else output, after
+
+    def long(self, rows: int) -> bool:
+        """Tell whether a step of so many rows is made in several calls."""
+        return rows * self.cost > LONG
 
     def ready(self, rows: int) -> None:
         """Be ready for calls for so many rows. Whoever calls this holds the lock of the step."""
@@ -350,7 +365,7 @@ class Turn:
         self.rule = ctypes.addressof(rule)
         output, state = made.output.data_ptr(), made.state.data_ptr()
         drawn = 0, made.seen.data_ptr(), self.ids.ctypes.data
-        ends = *NO_STOPS, fed, self.said.ctypes.data, -1, 0
+        ends = *NO_STOPS, fed, self.said.ctypes.data, -1, 0, False, *BEGUN
         _CALL.pack_into(self.call, 0, 0, 1, 0.0, output, state, state, output, *drawn, *ends)
 
     @property

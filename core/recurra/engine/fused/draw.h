@@ -227,9 +227,9 @@ int64_t unsound(int64_t rows, int64_t count, const real *output) {
     return -1;
 }
 
-/* Pick a symbol for each row of logits, by the numbers of a step. Return 0, or -1 where there is no memory. */
-int pick_each(const rule_t *rule, int64_t rows, int64_t count, const real *logits, const unsigned char *seen,
-              uint64_t step, int64_t threads, int64_t *ids) {
+/* Pick a symbol for each of some rows of logits, by the numbers of a step. Return 0, or -1 where there is no memory. */
+static int pick_rows(const rule_t *rule, int64_t first, int64_t rows, int64_t count, const real *logits,
+                     const unsigned char *seen, uint64_t step, int64_t threads, int64_t *ids) {
     int failed = 0;
     (void)threads;
     PARALLEL {
@@ -237,13 +237,19 @@ int pick_each(const rule_t *rule, int64_t rows, int64_t count, const real *logit
         void *memory = malloc(count * 4 * sizeof(double));
         if (!memory) failed = 1;
         else
-            for (int64_t b = PART(rows, id); b < PART(rows, id + 1); b++) {
+            for (int64_t b = first + PART(rows, id); b < first + PART(rows, id + 1); b++) {
                 const double number = rule->temperature == 0 ? 0 : uniform(rule->key, step, b);
                 ids[b] = pick_one(rule, count, logits + b * count, seen + b * count, number, memory);
             }
         free(memory);
     }
     return failed ? -1 : 0;
+}
+
+/* Pick a symbol for each row. */
+int pick_each(const rule_t *rule, int64_t rows, int64_t count, const real *logits, const unsigned char *seen,
+              uint64_t step, int64_t threads, int64_t *ids) {
+    return pick_rows(rule, 0, rows, count, logits, seen, step, threads, ids);
 }
 
 /* The step of a network, for so many rows: what every call of it has in common. */
@@ -280,6 +286,9 @@ typedef struct {
     real *said;          /* the numbers of each step */
     int64_t ill;         /* the first row that is not finite, or -1 */
     int64_t made;        /* how many steps all calls with this have made */
+    int64_t parted;      /* whether a call may end within a step, and the next one goes on there */
+    int64_t waits;       /* whether it has: then how many steps were made, and how many rows of the next one were */
+    int64_t at, sound, drew, read; /* looked at, drawn for and read */
 } call_t;
 
 static double now(void) {
@@ -323,10 +332,19 @@ static void gather(const machine_t *at, const int64_t *ids, const real *output, 
     }
 }
 
-/* Make a step of all rows, part by part. */
-static void advance(const machine_t *at, call_t *call, const int64_t *ids, const real *output) {
-    for (int64_t first = 0; first < at->rows; first += at->part) {
-        const int64_t count = at->rows - first < at->part ? at->rows - first : at->part;
+/* How many rows from `first` on belong together. */
+INLINE int64_t together(const machine_t *at, const call_t *call, int64_t first) {
+    const int64_t rest = at->rows - first;
+    return call->parted && rest > at->part ? at->part : rest;
+}
+
+/* Whether a call ends here, within a step. */
+INLINE int late(call_t *call, double end) { return call->waits = call->parted && now() > end; }
+
+/* Read the symbols of a step, or the numbers, part by part; tell whether it has been made. */
+static int advance(const machine_t *at, call_t *call, const int64_t *ids, const real *output, double end) {
+    while (call->read < at->rows) {
+        const int64_t first = call->read, rest = at->rows - first, count = rest < at->part ? rest : at->part;
         gather(at, ids, output, call->fed, first, count);
         for (int64_t i = 0; i < at->fields; i++)
             at->tensors[at->starts[i]] = at->tensors[at->finals[i]] =
@@ -335,45 +353,70 @@ static void advance(const machine_t *at, call_t *call, const int64_t *ids, const
         at->forward(1, count, at->threads, at->columns, 0, call->packing, 0, 0, at->tensors, at->matrices, at->strides,
                     at->tools);
         call->packing = 0;
+        call->read += count;
+        if (call->read < at->rows && late(call, end)) return 0;
     }
+    return 1;
 }
 
-/* Make steps; return how many, or -1 where there is no memory. */
-int64_t steps(const machine_t *at, const rule_t *rule, call_t *call) {
-    const int64_t rows = at->rows, width = at->width;
-    const double end = now() + call->seconds;
-    if (call->after != call->before) memcpy(call->after, call->before, at->room * sizeof(real));
-    call->ill = -1;
+/* Make a step from what the one before gave; return 1 where it is made, 0 where it is not, -1 without memory. */
+static int step_once(const machine_t *at, const rule_t *rule, call_t *call, const real *output, double end) {
+    const int64_t rows = at->rows, width = at->width, own = call->fed;
+    int64_t *ids = own ? 0 : call->ids + call->at * rows;
 
-    const real *output = call->logits;
-    int64_t made = 0;
-    while (made < call->steps) {
-        call->ill = unsound(rows, width, output);
-        if (call->ill >= 0) break;
-
-        const int64_t own = call->fed;
-        int64_t *ids = own ? 0 : call->ids + made * rows;
+    while (call->sound < rows) {
+        const int64_t first = call->sound, count = together(at, call, first);
+        const int64_t ill = unsound(count, width, output + first * width);
+        call->ill = ill < 0 ? -1 : first + ill;
+        if (ill >= 0) return 0;
+        call->sound += count;
+        if (late(call, end)) return 0;
+    }
+    while (call->drew < rows) {
+        const int64_t first = call->drew, count = together(at, call, first);
         if (own)
-            for (int64_t b = 0; b < rows; b++)
-                memcpy(call->said + (made * rows + b) * own, output + b * width, own * sizeof(real));
+            for (int64_t b = first; b < first + count; b++)
+                memcpy(call->said + (call->at * rows + b) * own, output + b * width, own * sizeof(real));
         else {
-            if (pick_each(rule, rows, width, output, call->seen, call->drawn + made, at->threads, ids)) return -1;
-            for (int64_t b = 0; b < rows; b++) call->seen[b * width + ids[b]] = 1;
+            const uint64_t number = call->drawn + call->at;
+            if (pick_rows(rule, first, count, width, output, call->seen, number, at->threads, ids)) return -1;
+            for (int64_t b = first; b < first + count; b++) call->seen[b * width + ids[b]] = 1;
         }
-        advance(at, call, ids, output);
-        output = call->last;
-        made++;
-        call->made++;
+        call->drew += count;
+        if (late(call, end)) return 0;
+    }
+    if (!advance(at, call, ids, output, end)) return 0;
+    call->sound = call->drew = call->read = 0;
+    call->at++;
+    call->made++;
+    return 1;
+}
+
+/* Make steps, or go on with them; return how many there are, or -1 where there is no memory. */
+int64_t steps(const machine_t *at, const rule_t *rule, call_t *call) {
+    const int64_t rows = at->rows;
+    const double end = now() + call->seconds;
+    if (!call->waits) {
+        if (call->after != call->before) memcpy(call->after, call->before, at->room * sizeof(real));
+        call->at = call->sound = call->drew = call->read = 0;
+    }
+    call->ill = -1;
+    call->waits = 0;
+
+    while (call->at < call->steps) {
+        const int made = step_once(at, rule, call, call->at ? call->last : call->logits, end);
+        if (made < 0) return -1;
+        if (!made) break;
 
         if (call->stops) {
             int64_t over = 0;
             for (int64_t b = 0; b < rows; b++) {
-                if (stopped(call, b, call->ids[(made - 1) * rows + b])) call->done[b] = 1;
+                if (stopped(call, b, call->ids[(call->at - 1) * rows + b])) call->done[b] = 1;
                 over += call->done[b];
             }
             if (over == rows) break;
         }
-        if (made < call->steps && now() > end) break;
+        if (call->parted || (call->at < call->steps && now() > end)) break;
     }
-    return made;
+    return call->at;
 }

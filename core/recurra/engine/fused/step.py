@@ -40,6 +40,8 @@ LARGEST = 1 << 24
 
 PART = 64
 """Rows that a thread makes at a time, at most: what it computes of them stays in a cache."""
+HEAVY = 1 << 31
+"""Multiply-adds that a thread makes at a time, at most: then signals are heard."""
 TILE = 8
 """Rows that a product makes at a time."""
 
@@ -237,7 +239,7 @@ class Step:
         self.rows = rows
         layout, lowered = self.layout, self.kernel.lowered
         threads = torch.get_num_threads() if rows * layout.work > LIGHT else 1
-        part = _part(rows, threads)
+        part = _part(rows, threads, layout.work)
 
         def buffers(widths: Sequence[int]) -> list[Tensor]:
             return [torch.empty(part * width, dtype=self.dtype) for width in widths]
@@ -296,9 +298,13 @@ class Step:
         self.later = self.first._replace(packing=False)
 
 
-def _part(rows: int, threads: int) -> int:
-    """Return how many rows are made at a time: parts of about one size, of whole tiles."""
-    count = math.ceil(rows / (PART * threads))
+def _part(rows: int, threads: int, work: int) -> int:
+    """Return how many rows are made at a time: parts of about one size, of whole tiles.
+
+    Each row takes so much `work`.
+    """
+    most = max(min(PART, HEAVY // max(1, work)), 1) * threads
+    count = math.ceil(rows / most)
     return min(rows, math.ceil(rows / count / TILE / threads) * TILE * threads)
 
 
