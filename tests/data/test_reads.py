@@ -17,6 +17,7 @@ import recurra
 from recurra import Piece
 from recurra.data.corpus import build
 from recurra.data.reads import MOST, once, shared
+from recurra.data.store import Store
 from recurra.job.data import Data, load_data
 from recurra.resolve import resolve
 from recurra.trials.trial import Trial, made
@@ -122,6 +123,23 @@ def test_the_last_few_are_kept(asked: list[int]) -> None:
         for number in asked:
             ask(number)
             recent = [other for other in recent if other != number] + [number]
+
+
+def test_data_that_changes_while_it_is_read_is_not_kept() -> None:
+    """What was read may be half of the one and half of the other."""
+    keys = iter(["before", "after", "after", "after", "before", "before"])
+    source, vocabulary = Fake([Piece("abc")]), Character(CharacterOptions())
+    reads: list[str] = []
+
+    def read() -> Store:
+        reads.append("read")
+        return build(source, vocabulary)
+
+    with once():
+        for count in (1, 2, 3):
+            shared(source, vocabulary, False, lambda: next(keys), read)
+            assert len(reads) == count
+    assert next(keys, None) is None
 
 
 def test_what_differs_in_reading_is_told_apart(tmp_path: Path) -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from kernels import One, equals_steps, sized, window
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recurra import Cell, CellOptions
 from recurra.engine import eager, fused
+from recurra.engine.fused.before import added_up
+from recurra.engine.fused.record import Trace
+from recurra.engine.fused.subgraph import needed, subgraph
+from recurra.engine.onlooker import Onlooker
 from recurra_cells.scan_options import SRUOptions
 from recurra_cells.sru import SRU
 
@@ -89,6 +96,20 @@ class Seen(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def test_who_looks_on_is_not_kept_from_torchs_compiler():
+    """Torch would put round it what imports the compiler."""
+
+    class Plain(Onlooker):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):
+            return func(*args, **(kwargs or {}))
+
+    class Wrapped(TorchDispatchMode):
+        __torch_dispatch__ = Plain.__torch_dispatch__
+
+    wrapped = hasattr(Wrapped.__torch_dispatch__, "__wrapped__")
+    assert wrapped and not hasattr(Plain.__torch_dispatch__, "__wrapped__")
+
+
 def test_gradients_of_an_input_that_several_products_read_are_added_up_in_place():
     """SRU's are three, and the input goes past them too: only the first sum is a new tensor."""
     cell = sized(SRU, SRUOptions(), inputs=6)
@@ -100,6 +121,79 @@ def test_gradients_of_an_input_that_several_products_read_are_added_up_in_place(
     assert seen.counts["addmm"] == 1 and seen.counts["addmm_"] == 2
     assert seen.counts["mm"] == 3
     equals_steps(cell, x, state)
+
+
+BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "product": torch.mm,
+    "sum": torch.add,
+    "twice as much": lambda a, b: torch.add(a, b, alpha=2),
+    "as much": torch.mul,
+    "turned": lambda a, b: a + b.t(),
+    "a row's product": lambda a, b: a + b[:1] @ a,
+    "a narrow product": lambda a, b: a + a.float() @ b.float(),
+    "rows": lambda a, b: a + b.sum(0, keepdim=True).view(4),
+    "columns": lambda a, b: a + b.sum(1, keepdim=True).view(4),
+    "all": lambda a, b: a + b.sum((0, 1), keepdim=True).view(1),
+}
+"""What may be made of two matrices `[4, 4]`."""
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from([*BINARY]), st.integers(0, 9), st.integers(0, 9)),
+        min_size=1,
+        max_size=7,
+    ),
+    asked=st.lists(st.integers(0, 9), min_size=1, max_size=3),
+)
+@settings(deadline=None)
+def test_what_is_added_up_is_what_was_added(
+    steps: list[tuple[str, int, int]], asked: list[int]
+) -> None:
+    """Any program of products and sums gives the same, and no input is changed by it."""
+    trace = Trace(13, {})
+    generator = torch.Generator().manual_seed(3)
+    given_ = [torch.rand(4, 4, generator=generator, dtype=torch.float64) / 4 for _ in range(3)]
+    inputs = [trace.input(each) for each in given_]
+    made = [*given_]
+    with trace:
+        for name, one, other in steps:
+            made.append(BINARY[name](made[-1 - one % len(made)], made[-1 - other % len(made)]))
+
+    program = trace.program
+    outputs = [trace.number(made[-1 - place % len(made)]) for place in asked]
+    nodes = needed(program.nodes, outputs)
+    plain = subgraph(program, nodes, inputs, outputs)
+    joined = subgraph(program, added_up(program, nodes, outputs), inputs, outputs)
+    kept = [each.clone() for each in given_]
+    for have, want in zip(joined(13, *given_), plain(13, *kept), strict=True):
+        torch.testing.assert_close(have, want)
+    assert all(map(torch.equal, given_, kept))
+
+
+def test_a_gradient_that_nobody_asks_for_is_not_made():
+    """Where the input has none there is a product less."""
+    cell = sized(Read, CellOptions())
+    x, state = window(cell)
+    products = []
+    for asks in (True, False):
+        y, _ = fused.run(cell, x.detach().requires_grad_(asks), state, None, None)
+        with Seen() as seen:
+            y.sum().backward()
+        products.append(seen.counts["mm"] + seen.counts["addmm"])
+    assert products[0] == products[1] + 1
+
+
+def test_narrow_types_go_another_way():
+    """A kernel is of float32 or float64, and is given no tensor of another type."""
+    cell = sized(Scaled, CellOptions()).bfloat16()
+    x, state = window(cell, dtype=torch.bfloat16)
+    y, final = fused.run(cell, x, state, None, None)
+    wanted, _ = eager.run(cell, x, state, None, None)
+    assert y.dtype is torch.bfloat16 and final[0].dtype is torch.bfloat16
+    torch.testing.assert_close(y, wanted, atol=0.05, rtol=0.05)
+    (gradient,) = torch.autograd.grad(y.sum(), [x])
+    assert gradient.dtype is torch.bfloat16 and bool(gradient.isfinite().all())
 
 
 def test_a_window_is_one_node_of_the_graph():

@@ -165,6 +165,47 @@ def test_a_hook_within_an_encoder_is_called(used: list[bool]) -> None:
     assert not used
 
 
+def test_what_a_table_gives_is_dropped_as_what_steps_give(
+    monkeypatch: pytest.MonkeyPatch, used: list[bool]
+) -> None:
+    made = network("gru", **{"cell.dropout": 0.5})
+    made.noise = None  # so that it is drawn from torch's own stream
+    x = torch.arange(2 * made.encoder.size).remainder(made.encoder.size).view(1, -1)
+    found = []
+    for worth in (0, 1 << 40):
+        monkeypatch.setattr(table, "WORTH", worth)
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            found.append(made(x)[0])
+    torch.testing.assert_close(*found)
+    assert used == [True]
+
+
+def test_narrow_products_and_ids_of_other_axes_are_left_to_the_encoder(used: list[bool]) -> None:
+    made = network("gru").float()
+    x = torch.zeros(2, made.encoder.size, dtype=torch.long)
+    made.narrow = True
+    made(x)
+    states = made.initial_states(2)
+    assert table.looked_up(made.encoder, made.cells[0], x.unsqueeze(2), states[1], None) is None
+    assert not used
+
+
+def test_transforms_of_functions_go_step_by_step() -> None:
+    """`torch.func` sees every operation, and finds the gradients that torch does."""
+    made = network("gru", **{"cell.num_layers": 1})
+    x = torch.arange(2 * made.encoder.size).remainder(made.encoder.size).view(1, -1)
+    named = dict(made.named_parameters())
+
+    def value(weights: Any) -> Tensor:
+        return torch.func.functional_call(made, weights, (x,))[0].square().sum()
+
+    found = torch.func.grad(value)({name: weight.detach() for name, weight in named.items()})
+    wanted = torch.autograd.grad(value(named), [*named.values()])
+    for name, want in zip(named, wanted, strict=True):
+        torch.testing.assert_close(found[name], want)
+
+
 @pytest.mark.parametrize("symbol", [-1, 5])
 def test_a_symbol_beyond_the_table_is_refused(symbol: int, used: list[bool]) -> None:
     made = network("gru")
@@ -227,4 +268,10 @@ def test_the_kernel_stands_in_for_torchs_where_a_table_makes_it_the_faster() -> 
     assert path(1.0, first="scan") == "scan"
     other = built(1 << 12, {"encoder": {"kind": "one_hot"}})[1].encoder
     assert path(1.0, of=other) == "native"
+    kind: Any = type(encoder)
+    encoder.__class__ = type("Other", (kind,), {"forward": kind.forward})
+    assert path(1.0) == "native"
+    encoder.__class__ = kind
+    choice = Choice("native", seconds={"native": 1.0, "fused": 1.0}, note="so")
+    assert table.preferred(encoder, cell, choice, 1, 1000).note == f"so; {table.BY_TABLE}"
     assert table.preferred(encoder, cell, Choice("native"), 1, 1000).path == "native"

@@ -134,6 +134,54 @@ def test_a_wrapper_that_is_not_known_stays() -> None:
     assert calls == ["zero_grad", "step", "state_dict"]
 
 
+class Called:
+    """A wrapper that is an object, and has no code of its own."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, method)
+        self.count = 0
+
+    def __get__(self, made: Any, kind: Any = None) -> Any:
+        return self if made is None else functools.partial(self, made)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        self.count += 1
+        return self.__wrapped__(*arguments, **named)  # type: ignore[attr-defined]
+
+
+def test_a_wrapper_that_is_no_function_stays() -> None:
+    zero_grad, add = Called(optim.SGD.zero_grad), Called(optim.SGD.add_param_group)
+    kind = type("Other", (optim.SGD,), {"zero_grad": zero_grad, "add_param_group": add})
+    step(optimizers.build(kind, {"lr": 0.1}, (weights := weights_of(3))), weights, 0)
+    assert (zero_grad.count, add.count) == (1, 1)
+
+
+def test_a_step_is_unwrapped_though_torch_has_put_its_hooks_round_it() -> None:
+    """That is once an optimizer of the class was built; hooks are called once all the same."""
+    kind: Any = type("Other", (optim.SGD,), {"step": optim.SGD.step})
+    kind(weights_of(3), lr=0.1)
+    assert kind.step.hooked and "step" in vars(lean(kind))
+    weights, calls = weights_of(3), list[str]()
+    made = lean(kind)(weights, lr=0.1)
+    made.register_step_post_hook(lambda *_: calls.append("after"))
+    step(made, weights, 0)
+    assert calls == ["after"]
+
+
+def test_a_closure_has_gradients() -> None:
+    """A step that is given one calls it with gradients, and returns what it gives."""
+    (weight,) = weights = [nn.Parameter(torch.tensor([2.0]))]
+    made = lean(optim.SGD)(weights, lr=0.1)
+
+    def closure() -> Tensor:
+        loss = (3 * weight).sum()
+        loss.backward()
+        return loss.detach()
+
+    loss: Any = made.step(closure)
+    assert float(loss) == 6.0 and weight.item() == pytest.approx(1.7) and weight.requires_grad
+
+
 PROBE = """
 import sys
 import torch

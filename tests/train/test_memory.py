@@ -12,6 +12,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -87,6 +88,7 @@ def test_nothing_is_kept_where(weight: int, said: dict[str, str]) -> None:
 
 
 DEFAULTS = {MMAP_MAX: 65_536, MMAP_THRESHOLD: LARGE, TRIM_THRESHOLD: 2 * LARGE}
+SAID = memory._said
 KEEPING = {MMAP_MAX: 0, TRIM_THRESHOLD: -1}
 
 
@@ -138,6 +140,28 @@ def test_the_last_of_several_trainings_gives_back(turns: list[int]) -> None:
         while running:
             running.popitem()[1].close()
         assert library.asked == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("said", "variables"),
+    [
+        (True, {"GLIBC_TUNABLES": "glibc.cpu.x=1:glibc.malloc.arena_max=2"}),
+        (True, {"MALLOC_ARENA_MAX": "2"}),
+        (False, {"GLIBC_TUNABLES": "glibc.cpu.x=1"}),
+        (False, {}),
+    ],
+)
+def test_what_the_environment_says_counts(said: bool, variables: dict[str, str]) -> None:
+    with pretended() as library, mock.patch.object(memory, "_said", SAID):
+        left = {name: value for name, value in os.environ.items() if "MALLOC" not in name}
+        left.pop("GLIBC_TUNABLES", None)
+        with mock.patch.dict(os.environ, left | variables, clear=True), kept([torch.ones(2)]):
+            assert bool(library.asked) != said
+
+
+def test_what_is_not_on_the_cpu_keeps_nothing_of_it() -> None:
+    with pretended() as library, kept([torch.ones(2), torch.ones(2, device="meta")]):
+        assert not library.asked
 
 
 def test_a_training_that_nobody_goes_on_with_gives_back(tmp_path: Path) -> None:

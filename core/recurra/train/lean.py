@@ -51,9 +51,9 @@ def _unwrapped(kind: type[optim.Optimizer]) -> type[optim.Optimizer]:
 
 
 def _wrapper(method: Any) -> str:
-    """Return the name of a wrapper's own code; "" of what wraps nothing, or wraps a wrapper."""
-    inside = getattr(method, "__wrapped__", None)
-    if inside is None or hasattr(inside, "__wrapped__"):
+    """Return the name of a wrapper's own code; "" of what wraps nothing, or is no function."""
+    code = getattr(method, "__code__", None)
+    if code is None or not hasattr(method, "__wrapped__"):
         return ""
-    name: str = method.__code__.co_qualname
+    name: str = code.co_qualname
     return name
