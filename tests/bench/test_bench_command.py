@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from terminal import command
 from recurra.bench import records, suite
 from recurra.bench.records import SHAPES, Case, Finding, Rivals, Setting, Shape, Skipped
 from recurra.errors import InputError
+from recurra.train.interrupt import end
 
 
 @pytest.fixture(autouse=True)
@@ -175,6 +177,33 @@ def test_a_floor_that_is_missed_is_no_failure() -> None:
     assert re.search(
         r" 3  well +3\.00x +4x +no\? +3\.00 to 3\.00 +10 % of products +0\.9 cores +eager", out
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_was_measured_before_an_interruption_is_told(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the table and as JSON; the exit code is that of the signal. Before that nothing is."""
+
+    def stop(shape: Shape, setting: Setting) -> Finding:
+        end(number, None)
+        raise AssertionError
+
+    def well(shape: Shape, setting: Setting) -> Finding:
+        return Finding([1.0], [3.0])
+
+    made = [Case(row, "what", "", "speed", 4.0, well) for row in (1, 2)]
+    cases = [*made, Case(3, "stops", "", "s", None, stop), made[0]]
+    monkeypatch.setattr(suite, "CASES", cases)
+    ended = command("bench")
+    assert ended.code == 128 + number
+    assert re.findall(r"^ +([12])  what +3\.00x +4x", ended.out, re.MULTILINE) == ["1", "2"]
+    ended = command("bench", "--json")
+    assert ended.code == 128 + number and ended.last["interrupted"]
+    assert [record["value"] for record in ended.last["records"]] == [3.0, 3.0]
+    monkeypatch.setattr(suite, "CASES", cases[2:])
+    ended = command("bench", "--json")
+    assert ended.code == 128 + number and not ended.out
 
 
 def test_threads_are_as_asked_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:

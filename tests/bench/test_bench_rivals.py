@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,10 +17,22 @@ from terminal import command
 
 from recurra.bench import rival_generation, rival_layers, rival_training, rivals
 from recurra.bench.records import Rivals, Setting, Shape, Skipped
-from recurra.bench.rivals import Race, Rival, Took, agree, held, python_of, race, started
+from recurra.bench.rivals import (
+    Own,
+    Race,
+    Rival,
+    Took,
+    agree,
+    held,
+    python_of,
+    race,
+    started,
+    together,
+)
 from recurra.engine import load
 from recurra.errors import InputError
 
+CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 SCRIPT = """
 import sys
 sys.path.insert(0, {scripts!r})
@@ -84,6 +97,59 @@ def test_a_rival_that_does_not_start_says_why(code: str, kind: type, words: str)
     """A library that is not installed is no failure; whatever else goes wrong is."""
     with pytest.raises(kind, match=words):
         Rival("onnxruntime", [sys.executable, "-S", "-c", code], 1)
+
+
+def test_a_rival_knows_nothing_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Python imports there is its own; it has as many threads as it is told."""
+    monkeypatch.setenv("PYTHONPATH", "ours")
+    monkeypatch.setenv("PYTHONHOME", sys.prefix)
+    code = "import os, json; print(json.dumps(dict(os.environ)))"
+    with Rival("jax", [sys.executable, "-c", code], 3) as process:
+        assert not {"PYTHONPATH", "PYTHONHOME"} & process.about.keys()
+        assert process.about["OMP_NUM_THREADS"] == "3"
+
+
+def test_what_rivals_use_is_not_the_use_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = load.look()
+    if seen is None:
+        pytest.skip("the system does not tell")
+    monkeypatch.setattr(rivals, "look", lambda: seen)
+    used = [SimpleNamespace(processor=seconds) for seconds in (1.5, 2.0)]
+    assert together(used) == seen._replace(own=seen.own + 3.5)
+    monkeypatch.setattr(rivals, "look", lambda: None)
+    assert together(used) is None
+
+
+@pytest.mark.parametrize(("count", "turns"), [(1, 1), (3, 4)])
+def test_turns_after_another_side_begin_with_one_that_does_not_count(
+    count: int, turns: int
+) -> None:
+    made: list[int] = []
+    side = Own(lambda: made.append(1))
+    before = len(made)
+    side.timed(count)
+    assert len(made) - before == turns
+
+
+def test_a_bare_loop_is_measured_though_jax_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row says nothing of JAX; that of JAX says what is wrong. Another fault is both's."""
+    asked: list[bool] = []
+    times = {name: [Took(1, 1)] for name in (rival_training.OURS, rival_training.BARE)}
+
+    def trained(name: str, shape: Shape, setting: Setting, beside: bool) -> rival_layers.Raced:
+        asked.append(beside)
+        if beside:
+            raise ValueError("it is off")
+        return rival_layers.Raced(Race(times, None, True), "fused")
+
+    monkeypatch.setattr(rival_training, "_trained", trained)
+    shape = Shape(1, 2, 3)
+    with_jax = Setting(MACHINE, rivals=Rivals({"jax": Path("python")}))
+    for _ in range(2):
+        assert rival_training.against_bare("gru", shape, with_jax).ours == [1]
+    assert asked == [True, False]
+    with pytest.raises(ValueError, match="it is off"):
+        rival_training.against_bare("gru", shape, Setting(MACHINE))
 
 
 def test_what_is_not_named_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +253,8 @@ def test_a_race_is_run_once() -> None:
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinities")
 def test_one_thread_is_held_to_one_core() -> None:
     """All cores are there again afterwards, whatever happens; several threads keep them."""
-    before = os.sched_getaffinity(0)
+    before = CORES
+    assert os.sched_getaffinity(0) == before, "another test has left it otherwise"
     with pytest.raises(KeyError), held(1):
         assert len(os.sched_getaffinity(0)) == 1
         raise KeyError

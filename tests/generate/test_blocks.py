@@ -334,6 +334,11 @@ def test_a_change_of_weights_between_two_calls_is_seen(streams: int) -> None:
         own.draw(rule), other.draw(rule)
         assert torch.equal(own.expected(), other.expected())
         assert not torch.allclose(own.expected(), before)
+        fresh = network()  # whose steps are torch's
+        fresh.load_state_dict(made.state_dict())
+        two = [session(each, streams) for each in (made, fresh)]
+        assert two[0].draw(Sampling()).tolist() == two[1].draw(Sampling()).tolist()
+        torch.testing.assert_close(two[0].expected(), two[1].expected())
 
 
 @pytest.mark.parametrize("at", [0, 5])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from recurra.bench.clock import undisturbed
 from recurra.bench.layers import chosen_paths
-from recurra.bench.records import Finding, Setting, Shape
+from recurra.bench.records import Finding, Setting, Shape, Skipped
 from recurra.bench.rival_generation import weights
 from recurra.bench.rival_layers import FORMS, Raced
 from recurra.bench.rivals import Race, Theirs, Took, agree, held, started, stored, together
@@ -118,9 +118,15 @@ def by_hand(network: Network, kind: str) -> nn.Module:
 def against_bare(name: str, shape: Shape, setting: Setting) -> Finding:
     """Measure an update of the engine beside one of a bare loop.
 
-    The loop trains torch's own modules; where torch has none of the kind, the same layers.
+    The loop trains torch's own modules; where torch has none of the kind, the same layers. JAX has
+    turns with them where it can, for its own row.
     """
-    raced = _raced(name, shape, setting)
+    try:
+        raced = _raced(name, shape, setting)
+    except (Skipped, RuntimeError, ValueError):
+        if "jax" not in setting.rivals.pythons:
+            raise
+        raced = _raced(name, shape, setting, beside=False)
     return _finding(raced, [BARE])
 
 
@@ -136,12 +142,16 @@ def _finding(raced: Raced, others: list[str]) -> Finding:
     return replace(raced.race.finding(OURS, others, path=raced.path), walls={})
 
 
-def _raced(name: str, shape: Shape, setting: Setting) -> Raced:
-    return setting.rivals.once(("training", name, shape), lambda: _trained(name, shape, setting))
+def _raced(name: str, shape: Shape, setting: Setting, beside: bool = True) -> Raced:
+    key = "training", name, shape, beside
+    return setting.rivals.once(key, lambda: _trained(name, shape, setting, beside))
 
 
-def _trained(name: str, shape: Shape, setting: Setting) -> Raced:
-    """Let the engine, the bare loop and JAX take turns, once all give the same losses."""
+def _trained(name: str, shape: Shape, setting: Setting, beside: bool) -> Raced:
+    """Let the engine, the bare loop and JAX take turns, once loop and JAX give the same losses.
+
+    JAX does so where it is named, and only `beside`.
+    """
     rivals = setting.rivals
     with ExitStack() as stack:
         stack.enter_context(held(rivals.threads))
@@ -160,7 +170,7 @@ def _trained(name: str, shape: Shape, setting: Setting) -> Raced:
         losses = [float(bare.update(each[:, :-1], each[:, 1:])) for each in windows]
 
         sides: dict[str, Theirs] = {}
-        if "jax" in rivals.pythons:
+        if beside and "jax" in rivals.pythons:
             rival = stack.enter_context(started(rivals, "jax", SCRIPT))
             for form in FORMS[name]:
                 case = {"cell": name, "layers": LAYERS, **form._asdict(), **OPTIMIZER}

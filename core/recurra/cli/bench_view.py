@@ -28,18 +28,23 @@ def bench(
     threads: int | None,
     quiet: bool,
     named: Mapping[str, str | None] = MappingProxyType({}),
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], KeyboardInterrupt | None]:
     """Measure, print each line as it comes and the table at the end; return all as plain data.
 
-    `named` says where the Python of another library is. With `quiet` the lines go to stderr and
-    there is no table. Raises `InputError` (RC080).
+    With it comes the request to end, if there was one after the first line: what was measured until
+    then is all there is. `named` says where the Python of another library is. With `quiet` the
+    lines go to stderr and there is no table. Raises `InputError` (RC080).
     """
     out = sys.stderr if quiet else sys.stdout
+    machines: list[Machine] = []
+    records: list[Record] = []
 
     def print_machine(machine: Machine) -> None:
+        machines.append(machine)
         print(about(machine), file=out, flush=True)
 
     def print_record(record: Record) -> None:
+        records.append(record)
         print(line(record), file=out, flush=True)
 
     pythons = {}
@@ -49,9 +54,15 @@ def bench(
     rivals = Rivals(pythons, threads or 1)
 
     cases = suite.chosen(rows, shapes, rivals)
-    machine, records = suite.run(
-        cases, print_record, begun=print_machine, pairs=pairs, threads=threads, rivals=rivals
-    )
+    request: KeyboardInterrupt | None = None
+    try:
+        suite.run(
+            cases, print_record, begun=print_machine, pairs=pairs, threads=threads, rivals=rivals
+        )
+    except KeyboardInterrupt as asked:
+        if not records:
+            raise
+        request = asked
 
     if not quiet:
         # A file or a pipe has no width of its own, and a narrow table would fold its cells.
@@ -60,13 +71,15 @@ def bench(
         console.print(table(records))
 
     failed = [record for record in records if record.error]
-    return {
-        "machine": machine.data(),
+    report = {
+        "machine": machines[0].data(),
         "rivals": rivals.about,
         "pairs": pairs,
         "failed": len(failed),
+        "interrupted": request is not None,
         "records": [record.data() for record in records],
     }
+    return report, request
 
 
 def about(machine: Machine) -> str:

@@ -394,9 +394,11 @@ def bench(
     from recurra.cli import bench_view
 
     named = {"jax": jax, "onnxruntime": onnxruntime}
-    report = bench_view.bench(rows, shapes, pairs, threads, as_json, named)
+    report, request = bench_view.bench(rows, shapes, pairs, threads, as_json, named)
     if as_json:
         print_json(report)
+    if request is not None:
+        raise request
     if report["failed"]:
         raise typer.Exit(1)
 
