@@ -473,16 +473,21 @@ def test_who_breaks_off_within_a_step_has_not_read_it(quick: Any, parted: Any) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("largest", "begin"), [(steppers.LARGEST, "ids"), (1 << 20, "encoded")])
-def test_many_symbols(largest: int, begin: str, monkeypatch: Any) -> None:
-    """A vocabulary of 200,000: what numpy draws of the same logits. Where its table would be too
-    large there is no loop, and it is drawn in C all the same.
+@pytest.mark.parametrize("largest", [steppers.LARGEST, 1 << 20])
+def test_many_symbols(largest: int, monkeypatch: Any) -> None:
+    """A vocabulary of 200,000: what numpy draws of the same logits, also where a table of products
+    would be too large.
     """
     monkeypatch.setattr(steppers, "LARGEST", largest)
-    made = compiled(network(symbols=200_000, width=2), begin)
+    monkeypatch.setattr(stepping, "LARGEST", largest)
+    made = compiled(network(symbols=200_000, width=2))
     rule = Sampling(temperature=0.5, top_k=40, top_p=0.9, repetition_penalty=1.2)
-    found = [ids.tolist() for ids in session(made).draw_many(3, rule)]
-    assert found == by_steps(made, 1, 3, rule)[0]
+    own = session(made, 2)
+    assert own._loops("ids") is not None and stepper(made).kernel.step.hoists == (largest > 1 << 20)
+    found = [ids.tolist() for ids in own.draw_many(3, rule)]
+    wanted, behind = by_steps(made, 2, 3, rule)
+    assert found == wanted
+    same(own, behind)
 
 
 def test_without_a_compiler_the_loop_in_python_draws_the_same(monkeypatch: Any) -> None:

@@ -143,21 +143,38 @@ def test_steps_are_those_of_the_network(encoder, stack, dtype, rows):
             torch.testing.assert_close(field, right, **near)
 
 
-def test_a_table_that_would_be_too_large_is_not_made(monkeypatch):
-    """With more symbols than a table may hold, the kernel begins behind the encoder, and is
-    right.
+TABLES = {
+    "no vectors": ("one_hot", SYMBOLS * SYMBOLS * 8 - 1, "encoded", None),
+    "vectors": ("one_hot", SYMBOLS * SYMBOLS * 8, "ids", [SYMBOLS]),
+    "vectors that are kept": ("embedding", 1, "ids", [4]),
+}
+"""Encoders, how large a table may be in float64, in which a kernel is proved, where the kernel then
+begins, and how wide what it reads is.
+"""
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("case", TABLES)
+def test_a_table_that_would_be_too_large_is_not_made(case, rows, monkeypatch):
+    """With more symbols than a table of products may have, it is one of vectors, and that of the
+    encoder itself where it has one; else the kernel begins behind the encoder. It is right.
     """
-    made, xs = network(), inputs("embedding", 2, 5)
-    for largest in (
-        SYMBOLS * 4 * 4 - 1,
-        SYMBOLS * 4 * 4,
-    ):
-        # The vectors do not fit; the vectors do, their products no more.
-        steppers._stepping.pop(made, None)
-        monkeypatch.setattr(steppers, "LARGEST", largest)
-        monkeypatch.setattr("recurra.engine.fused.step.LARGEST", largest)
+    encoder, largest, begin, widths = TABLES[case]
+    made, xs = network(encoder), inputs(encoder, rows, 5)
+    monkeypatch.setattr(steppers, "LARGEST", largest)
+    monkeypatch.setattr("recurra.engine.fused.step.LARGEST", largest)
+    torch.testing.assert_close(by_stepper(made, xs)[0], by_network(made, xs)[0])
+    kernel = stepper(made).kernel
+    assert kernel.begin == begin
+    if widths is None:
+        return
+    torch.testing.assert_close(by_stepper(made, xs)[0], by_network(made, xs)[0])
+    assert [table.shape[1] for table in kernel.step.tables] == widths
+    if encoder == "embedding":
+        assert kernel.step.tables[0].data_ptr() == made.encoder.table.weight.data_ptr()
+        with torch.no_grad():
+            made.encoder.table.weight.mul_(-3)
         torch.testing.assert_close(by_stepper(made, xs)[0], by_network(made, xs)[0])
-        assert stepper(made).kernel.begin == "encoded"
 
 
 @pytest.mark.parametrize("which", ["encoder.weight", "layers.0", "head.bias"])

@@ -23,6 +23,7 @@ from recurra.engine.fused.step import LARGEST, Step
 from recurra.engine.isolated import isolated
 from recurra.engine.recurrence import State, rebuild
 from recurra.model.network import Network, States
+from recurra.model.table import vectors_of
 
 AFTER = 200
 """Steps that a network makes before a kernel is made for it."""
@@ -177,9 +178,9 @@ def _beginnings(network: Network, reads: torch.dtype) -> list[Beginning]:
     if reads.is_floating_point:
         return ["rows", "encoded"]
 
-    # At ids the kernel looks up what the encoder gives for each symbol.
+    # At ids the kernel looks up what the encoder gives for each symbol, or what it keeps of it.
     table = encoder.size * encoder.output_size * network.dtype.itemsize
-    if table > LARGEST:
+    if table > LARGEST and vectors_of(encoder) is None:
         return ["encoded"]
     return ["ids", "encoded"]
 
@@ -199,6 +200,9 @@ def _compiled(network: Network, begin: Beginning) -> Step:
         return y[:, 0], _fields(after)
 
     def symbols() -> Tensor:
+        vectors = vectors_of(encoder)
+        if vectors is not None and vectors.dtype == network.dtype:
+            return vectors
         ids = torch.arange(encoder.size).unsqueeze(1)
         encoded, _ = network.encode(ids, ())
         return encoded[:, 0].to(network.dtype)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules import module as of_modules
 
 from recurra.contracts.cell import Cell
@@ -82,6 +82,12 @@ def looked_up(
     if path != "fused":
         return None
     return run_of_table(cell, x, vectors, state, reset)
+
+
+def vectors_of(encoder: Encoder[Any]) -> Tensor | None:
+    """Return the vectors of all symbols, as they lie in memory, if that is all of an encoder."""
+    vectors = None if _inherited(encoder) else encoder.symbol_vectors()
+    return None if vectors is None else vectors.detach()
 
 
 def _inherited(encoder: Encoder[Any]) -> bool:

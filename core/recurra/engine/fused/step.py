@@ -4,7 +4,7 @@ Its weights are packed once, and its buffers made once.
 
 Where the inputs that can come are few, as symbols are, all that they alone decide is computed
 beforehand for each of them: the kernel then reads a row of a table in place of the lowest layer's
-product.
+product. Of many inputs it reads the input itself, in the table in which they are kept.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class Step:
     place: int  # of the output's pointer
     pointers: Any
     tables: list[Tensor]
+    hoists: bool  # whether they are made beforehand
 
     def __init__(
         self,
@@ -94,17 +95,14 @@ class Step:
         self.every = every
         self.dtype = self.weights[0].dtype
 
-        # Where all inputs are known, what they alone decide is computed for each beforehand.
-        hoist = every is not None
-        joint, self.before = _recorded(function, self.weights, width, self.shapes, hoist)
-        self.axes = [joint.program.batch(value) or 0 for value in joint.sequences]
-        self.kernel = kernel(joint)
-        dump(f"step-{type_text(self.dtype)}", partial(stages_of_step, joint, self.kernel))
-
-        if every is not None:
-            row_bytes = sum(self.kernel.lowered.sequences) * self.dtype.itemsize
-            if len(every()) * row_bytes > LARGEST:
+        # Where all inputs are known, what they alone decide is computed for each beforehand, unless
+        # that is too much: then they are read where they lie.
+        joint = self._record(function, every is not None)
+        if every is not None and not self._fits(every()):
+            joint = self._record(function, hoist=False)
+            if not self._fits(every()):
                 raise Unsupported(f"a table of all its inputs is larger than {LARGEST >> 20} MiB")
+        dump(f"step-{type_text(self.dtype)}", partial(stages_of_step, joint, self.kernel))
 
         double = self.dtype == torch.float64
         self.library = library(typed(self.kernel.source, double), "steps of generation")
@@ -114,6 +112,22 @@ class Step:
         self.width_out = self.kernel.lowered.extras[0]
         self.lock = threading.Lock()
         self.renew()
+
+    def _record(self, function: Function, hoist: bool) -> Joint:
+        """Record the step, and make what is to be compiled."""
+        joint, self.before = _recorded(function, self.weights, self.width, self.shapes, hoist)
+        self.axes = [joint.program.batch(value) or 0 for value in joint.sequences]
+        self.kernel = kernel(joint)
+        self.hoists = hoist
+        return joint
+
+    def _fits(self, every: Tensor) -> bool:
+        """Tell whether tables of all inputs are small, or in memory anyway."""
+        if not self.hoists:
+            own = {weight.data_ptr() for weight in self.weights}
+            return every.nbytes <= LARGEST or (every.data_ptr() in own and every.is_contiguous())
+        row_bytes = sum(self.kernel.lowered.sequences) * self.dtype.itemsize
+        return len(every) * row_bytes <= LARGEST
 
     def renew(self) -> None:
         """Read the weights again before the next step: a change through `.data` cannot be seen."""
@@ -227,7 +241,7 @@ class Step:
 
     def _fill_tables(self, every: Tensor, weights: list[Tensor]) -> None:
         """Compute each sequence for all inputs that can come, a row for each of them."""
-        sequences = self.before(len(every), every, *weights)
+        sequences = self.before(len(every), every, *weights) if self.hoists else [every]
         self.tables = []
         for sequence, axis in zip(sequences, self.axes, strict=True):
             table = sequence.movedim(axis, 0).reshape(len(every), -1)
