@@ -2,7 +2,8 @@
 
 Rows are independent, so threads take rows each and meet only at the end; where there are few rows
 and large matrices, they take columns of each product instead, and meet before and after it
-(`columns`).
+(`columns`). Where there are no products, and each column of a step is made of that column alone, as
+in a scan, threads that share columns never meet.
 """
 
 from __future__ import annotations
@@ -82,6 +83,9 @@ class Direction:
     time: str  # the head of the loop
 
 
+COLUMNS = ("c0", "c1")
+"""The first of a thread's columns, and the one behind its last, in C."""
+
 FORWARD = Direction("start", "final", "state", "next", "long t = 0; t < T; t++")
 REVERSE = Direction("last", "first", "seed", "before", "long t = T - 1; t >= 0; t--")
 
@@ -114,7 +118,8 @@ class Function:
         self.state = state
         self.schedule = schedule
         self.layout = layout
-        self.text = StepText(schedule, names)
+        self.apart = schedule.apart(state)
+        self.text = StepText(schedule, names, COLUMNS if self.apart else None)
         self.own = list(self._own_memory())
 
     def _own_memory(self) -> Iterator[tuple[str, int]]:
@@ -144,29 +149,30 @@ class Function:
         """Return the text of a function that goes from the first step to the last."""
         edges = Edges()
         for i, width in self._fields():
-            fresh = _copy(f"state{i}", f"fresh_{i} + b * {width}", width)
+            fresh = self._copy(f"state{i}", f"fresh_{i} + b * {width}", width)
             history = f"history_{i} + at * {width}"
             edges.first.append(f"if (reset && reset[at] && ALIVE) {fresh}")
-            edges.first.append(f"if (keep && ALIVE) {_copy(history, f'state{i}', width)}")
-            edges.first.append(f"if (keep && !ALIVE) {_zero(history, width)}")
-            edges.dead.append(_copy(f"next{i}", f"state{i}", width))
-        edges.dead += [_zero(f"extra{i}", width) for i, width in enumerate(extras)]
+            edges.first.append(f"if (keep && ALIVE) {self._copy(history, f'state{i}', width)}")
+            edges.first.append(f"if (keep && !ALIVE) {self._zero(history, width)}")
+            edges.dead.append(self._copy(f"next{i}", f"state{i}", width))
+        edges.dead += [self._zero(f"extra{i}", width) for i, width in enumerate(extras)]
         return self._whole(FORWARD, edges)
 
     def goes_backward(self, sequences: Sequence[int], stores: Sequence[int]) -> list[str]:
         """Return the text of a function that goes from the last step to the first."""
         edges = Edges()
-        edges.dead_first += [_zero(f"dseq{i}", width) for i, width in enumerate(sequences)]
-        edges.dead_first += [_zero(f"store{i}", width) for i, width in enumerate(stores)]
+        edges.dead_first += [self._zero(f"dseq{i}", width) for i, width in enumerate(sequences)]
+        edges.dead_first += [self._zero(f"store{i}", width) for i, width in enumerate(stores)]
         for index in self.text.inputs:
             width = self.schedule.products[index].rows.size
-            edges.dead_first.append(_zero(f"input{index}", width))
+            edges.dead_first.append(self._zero(f"input{index}", width))
 
         # The gradient of a state that a reset replaced belongs to what it was replaced by.
         for i, width in self._fields():
-            edges.dead.append(_copy(f"before{i}", f"seed{i}", width))
+            edges.dead.append(self._copy(f"before{i}", f"seed{i}", width))
             moved = f"fresh_{i}[b * {width} + j] += before{i}[j]; before{i}[j] = 0;"
-            each = f"for (long j = 0; j < {width}; j++) {{ {moved} }}"
+            first, end = self.text.ends(width)
+            each = f"for (long j = {first}; j < {end}; j++) {{ {moved} }}"
             edges.last.append(f"if (reset && reset[at]) {each}")
         return self._whole(REVERSE, edges)
 
@@ -174,20 +180,22 @@ class Function:
         """Return the function.
 
         A thread has the rows from r0 to r1, and a product those from R0 to R1: where threads share
-        its columns, all of them. `now` and `next` hold the state, and change places at each step.
+        its columns, all of them. Where columns are apart, a thread has those from c0 to c1. `now`
+        and `next` hold the state, and change places at each step.
         """
         lines = [f"void {self.name}({DECLARED}) {{", *self._tensors(), *self._packing()]
         lines += ["meeting_t meeting = {0}; (void)meeting;", "PARALLEL {"]
-        lines.append("const long id = THREAD, n = THREADS, r0 = PART(B, id), r1 = PART(B, id + 1);")
-        lines.append("const long R0 = columns ? 0 : r0, R1 = columns ? B : r1;")
+        lines.append("const long id = THREAD, n = THREADS;")
+        lines += self._parts()
 
         # A thread copies the state of its rows in, and out again at the end.
         now = ", ".join(f"a{i}" for i, _ in self._fields())
         after = ", ".join(f"b{i}" for i, _ in self._fields())
         lines.append(f"real *now[] = {{{now}}}, *next[] = {{{after}}};")
         for i, width in self._fields():
-            begin = f"{direction.begin}_{i} + r0 * {width}"
-            lines.append(_copy(f"a{i} + r0 * {width}", begin, f"(r1 - r0) * {width}"))
+            row = f"b * {width}"
+            begin = self._copy(f"a{i} + {row}", f"{direction.begin}_{i} + {row}", width)
+            lines.append(f"for (long b = r0; b < r1; b++) {begin}")
 
         lines.append(f"for ({direction.time}) {{")
         for number in range(self.schedule.segments()):
@@ -198,10 +206,40 @@ class Function:
         lines.append("}")
 
         for i, width in self._fields():
-            end = f"{direction.end}_{i} + r0 * {width}"
-            lines.append(_copy(end, f"now[{i}] + r0 * {width}", f"(r1 - r0) * {width}"))
+            row = f"b * {width}"
+            end = self._copy(f"{direction.end}_{i} + {row}", f"now[{i}] + {row}", width)
+            lines.append(f"for (long b = r0; b < r1; b++) {end}")
         lines += ["}", "}"]
         return lines
+
+    def _parts(self) -> Iterator[str]:
+        """Give the lines that say which rows and columns a thread has."""
+        if not self.apart:
+            yield "const long r0 = PART(B, id), r1 = PART(B, id + 1);"
+            yield "const long R0 = columns ? 0 : r0, R1 = columns ? B : r1; (void)R0; (void)R1;"
+            return
+
+        first, end = COLUMNS
+        of_thread = [f"COLUMN({self.apart}, {thread})" for thread in ("id", "id + 1")]
+        yield "const long r0 = columns ? 0 : PART(B, id), r1 = columns ? B : PART(B, id + 1);"
+        yield f"const long {first} = columns ? {of_thread[0]} : 0;"
+        yield f"const long {end} = columns ? {of_thread[1]} : {self.apart};"
+
+    def _copy(self, to: str, source: str, width: int) -> str:
+        """Return the statement that copies a row, or the thread's columns of it."""
+        first, end = self.text.ends(width)
+        if not self.apart:
+            return f"memcpy({to}, {source}, {width} * sizeof(real));"
+        return f"for (long j = {first}; j < {end}; j++) ({to})[j] = ({source})[j];"
+
+    def _zero(self, to: str, width: int) -> str:
+        """Return the statement that makes a row zeros, or the thread's columns of its parts."""
+        if not self.apart:
+            return f"memset({to}, 0, {width} * sizeof(real));"
+        first, end = COLUMNS
+        size = f"({end} - {first}) * sizeof(real)"
+        places = [f"{to} + {part} + {first}" for part in range(0, width, self.apart)]
+        return " ".join(f"memset({place}, 0, {size});" for place in places)
 
     def _segment(self, number: int, direction: Direction, edges: Edges) -> Iterator[str]:
         """Give the lines of a segment: a loop over the thread's rows."""
@@ -340,11 +378,3 @@ def _product(product: Product, index: int, rows: Strided, result: Strided) -> It
     yield f"            {matrix},"
     yield f"            {target}, {result.apart}, first, last);"
     yield "}"
-
-
-def _copy(to: str, source: str, width: int | str) -> str:
-    return f"memcpy({to}, {source}, {width} * sizeof(real));"
-
-
-def _zero(to: str, width: int) -> str:
-    return f"memset({to}, 0, {width} * sizeof(real));"

@@ -21,11 +21,21 @@ class Scratch(NamedTuple):
 
 
 class StepText:
-    """The lines of a step; `names` holds what its vectors are called in the file."""
+    """The lines of a step; `names` holds what its vectors are called in the file.
 
-    def __init__(self, schedule: Schedule, names: dict[Vector, str]) -> None:
+    `columns` are the C of the first element that is computed and of the one behind the last, where
+    that is not all of a row.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        names: dict[Vector, str],
+        columns: tuple[str, str] | None = None,
+    ) -> None:
         self.schedule = schedule
         self.names = names
+        self.columns = columns
         self.scratch = self._find_scratch()
         self._of_two = self._find_of_two()
         self.inputs = [index for index in schedule.needed if schedule.direct(index) is None]
@@ -80,6 +90,10 @@ class StepText:
     def _inside(self, reduction: Vector) -> Stage:
         """Return the stage in which the elements of a sum are added."""
         return max(self.schedule.of(part) for part in reduction.parts)
+
+    def ends(self, width: int) -> tuple[str, str]:
+        """Return the C of the first element of a row that is computed, and of the end."""
+        return self.columns or ("0", str(width))
 
     def _name(self, vector: Vector) -> str:
         return self.names.setdefault(vector, f"v{len(self.names)}")
@@ -187,7 +201,8 @@ class StepText:
             names = dict.fromkeys(self._name(reduction) for reduction, _ in added)
             clause = f" reduction(+: {', '.join(names)})" if names else ""
             yield f'_Pragma("omp simd{clause}")'
-        yield f"for (long j = 0; j < {width}; j++) {{"
+        first, end = self.ends(width)
+        yield f"for (long j = {first}; j < {end}; j++) {{"
         for line in lines:
             yield f"    {line}"
         yield "}"

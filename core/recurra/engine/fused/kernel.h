@@ -257,5 +257,9 @@ INLINE long panels(long columns) { return (columns + LANES - 1) / LANES; }
 
 /* Where the part of a thread begins; the first has no smaller a part than others, for it is what is timed */
 #define PART(all, thread) (((all) * (thread) + n - 1) / n)
+/* Where the columns of a thread begin, of so many: no two threads write to one line of 64 bytes */
+#define LINE (64 / (long)sizeof(real))
+#define AT_MOST(a, b) ((a) < (b) ? (a) : (b))
+#define COLUMN(all, thread) AT_MOST(all, PART((all + LINE - 1) / LINE, thread) * LINE)
 #define ALIVE (!lengths || t < lengths[b])
 #define MEET if (columns) meet(&meeting, (int32_t)n);

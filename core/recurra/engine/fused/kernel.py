@@ -26,6 +26,11 @@ class Kernel:
     once: Subgraph  # (rows, *shared) -> values for all rows
     by_element: tuple[bool, ...]  # which of those are read by their elements
 
+    @property
+    def apart(self) -> bool:
+        """Whether threads may share the columns of a row without waiting for each other."""
+        return all(schedule.apart(self.lowered.state) for schedule in self.schedules)
+
     def stages(self) -> dict[str, object]:
         """Return what each pass made, by the name of the pass; printed, it can be read."""
         return {

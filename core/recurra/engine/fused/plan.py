@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,20 @@ import torch
 from torch import Tensor
 
 from recurra.engine.fused.gradient import Joint, joint
-from recurra.engine.fused.record import Program
+from recurra.engine.fused.record import Node, Program
 from recurra.engine.fused.split import Parts, Step, parts, recorded, split_products
 from recurra.engine.fused.subgraph import Subgraph, subgraph
 from recurra.engine.recurrence import Recurrence
+
+aten = torch.ops.aten
+
+FACTORS = {
+    aten.mm.default: 0,
+    aten.bmm.default: 0,
+    aten.addmm.default: 1,
+    aten.baddbmm.default: 1,
+}
+"""Of each product, which argument the left factor is."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,7 @@ class Plan:
     sequence_axes: list[int]  # which axis of each sequence is the batch, as the step has it
     extra_shapes: list[tuple[int, ...]]
     extra_axes: list[int]
+    work: int  # multiply-adds of the products before and after the loop, of a row's step
 
     def fits(self, rows: int, weights: Sequence[Tensor | None], state: Sequence[Tensor]) -> bool:
         """Tell whether tensors are as large as those recorded.
@@ -100,7 +112,18 @@ def _planned(recorded: Step, divided: Parts) -> Plan:
         sequence_axes=[program.batch(value) or 0 for value in sequences],
         extra_shapes=[_without_batch(program, value) for value in extras],
         extra_axes=[program.batch(value) or 0 for value in extras],
+        work=_products_work(program, [*divided.before, *divided.after]),
     )
+
+
+def _products_work(program: Program, nodes: Sequence[Node]) -> int:
+    """Return how many multiply-adds the products of nodes take for each row."""
+    work = 0
+    for node in nodes:
+        if node.func in FACTORS and program.has_batch(node.outs[0]):
+            inner = program.shapes[node.args[FACTORS[node.func]].index][-1]
+            work += math.prod(program.shapes[node.outs[0]]) * inner // program.rows
+    return work
 
 
 def _without_batch(program: Program, value: int) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ the first computes nothing, the second everything elementwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeGuard
 
@@ -122,6 +122,25 @@ class Schedule:
         if isinstance(vector, Reduction):
             return Stage(last.segment, last.level + 1)
         return last
+
+    def apart(self, state: Sequence[int]) -> int:
+        """Return how wide a row is, where each column of a step is made of that column alone.
+
+        Return 0 where it is not. `state` are the widths of the state fields.
+        """
+        widths = {*state, *(store.vector.width for store in self.stores)}
+        width = max(widths)
+        if self.needed or widths != {width} or width == 1:
+            return 0
+
+        # What a step reads of others than the state and its gradients, no step writes.
+        for vector in self._stage:
+            if isinstance(vector, Reduction):
+                return 0
+            if isinstance(vector, Load) and vector.space in ("state", "seed"):
+                if (vector.offset, vector.width) != (0, width):
+                    return 0
+        return width
 
     def __str__(self) -> str:
         names = Names()

@@ -76,14 +76,19 @@ class Parts:
     extras: list[int]
     after: list[Node]
 
+    @property
+    def before(self) -> list[Node]:
+        """The nodes of what is computed before the loop."""
+        program = self.step.program
+        needed = program.needs([*self.sequences, *self.shared, *self.aside])
+        return [node for node in program.nodes if needed.intersection(node.outs)]
+
     def __str__(self) -> str:
         program, step = self.step.program, self.step
-        needed = program.needs([*self.sequences, *self.shared, *self.aside])
-        before = [node for node in program.nodes if needed.intersection(node.outs)]
         each, for_all = _list(self.sequences), _list(self.shared)
 
         lines = ["before the loop"]
-        lines += [f"    {program.line(node)}" for node in before]
+        lines += [f"    {program.line(node)}" for node in self.before]
         lines.append(f"the loop, for each step: reads {each}; for all: {for_all}")
         lines += [f"    {program.line(node)}" for node in self.loop]
         lines.append(f"    next state {_list(step.after)}; gives {_list(self.extras)}")

@@ -28,6 +28,8 @@ LIGHT = 8_000_000
 They take half a millisecond.
 """
 
+PRODUCTS = 8_000_000
+
 HEAVY = 300_000
 """Multiply-adds of a row's step above which threads share each of its products.
 
@@ -69,18 +71,19 @@ class Compiled:
         # Of a row's step; what is elementwise counts by the widths of what it reads.
         elementwise = 8 * sum(self.kernel.lowered.sequences)
         self.work = self.kernel.layouts[0].work + elementwise
+        self.apart = self.kernel.apart
 
     def light(self, batch: int, steps: int) -> bool:
-        """Tell whether a window is so small that nothing of it is worth a second thread."""
-        return batch * steps * self.work < LIGHT
+        """Tell whether a window is so small that no product of it is worth a second thread."""
+        return batch * steps * (self.work + self.plan.work) < PRODUCTS
 
     def shared_out(self, batch: int, steps: int) -> tuple[int, bool]:
         """Return how many threads a window is worth, and whether they share each product."""
         threads = torch.get_num_threads()
-        if threads == 1 or self.light(batch, steps):
+        if threads == 1 or batch * steps * self.work < LIGHT:
             return 1, False
 
-        if batch < threads and self.work > HEAVY:
+        if batch < threads and (self.work > HEAVY or self.apart):
             return threads, True
         return min(threads, batch), False
 
