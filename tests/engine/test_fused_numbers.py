@@ -8,18 +8,26 @@ from typing import Any
 
 import pytest
 import torch
-from kernels import H, equals_steps, loss, lstm, same, sized, trace, window
-from torch import Tensor
+from kernels import FUSED, LAST, NAMES, H, One, equals_steps, loss, lstm, same, sized, trace, window
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from recurra import Cell, CellOptions
 from recurra.engine import eager, fused
-from recurra.engine.recurrence import map_state
+from recurra.engine.fused.window import Compiled
+from recurra.engine.recurrence import map_state, within
 from recurra_cells.gru import GRU
+from recurra_cells.indrnn import IndRNN
 from recurra_cells.lstm import LSTM
+from recurra_cells.mingru import MinGRU
+from recurra_cells.minlstm import MinLSTM
 from recurra_cells.options import (
     GRUOptions,
     LSTMOptions,
 )  # fmt: skip
+from recurra_cells.rglru import RGLRU
 from recurra_cells.scan_options import (
+    RGLRUOptions,
     SRUOptions,
 )  # fmt: skip
 from recurra_cells.sru import SRU
@@ -126,6 +134,86 @@ def test_any_rows_shared_out_between_threads_have_their_bits(heavy, monkeypatch)
     for batch in range(1, 18):
         one, two = by_threads(batch, monkeypatch, forward)
         assert torch.equal(one, two), batch
+
+
+SLOW = pytest.mark.slow
+APART = [
+    pytest.param(kind, options, id=kind.__name__, marks=() if kind is MinLSTM else SLOW)
+    for kind, options in (LAST | {RGLRU: RGLRUOptions()}).items()
+    if kind in (IndRNN, MinGRU, MinLSTM, RGLRU, SRU)
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), APART)
+def test_threads_that_share_the_columns_of_a_scan_give_the_bits_of_one(kind, options, monkeypatch):
+    """With resets and rows that are over, in every gradient; some threads have no columns."""
+    cell = sized(kind, options, hidden=38)
+    assert fused.KERNELS.of(cell, torch.float64).apart
+    generator = torch.Generator().manual_seed(1)
+    for batch in (1, 3):
+        x, state = window(cell, batch=batch, steps=9)
+        lengths = torch.randint(1, 10, (batch,), generator=generator)
+        reset = torch.rand(batch, 9, generator=generator) < 0.3
+        flags = {"reset": reset & within(lengths, 9), "lengths": lengths}
+        found = []
+        for threads in (1, 2, 3, 7):
+            monkeypatch.setattr(Compiled, "shared_out", lambda *_, n=threads: (n, n > 1))
+            found.append(trace(cell, fused.run, x, state, **flags))
+        for shared in found[1:]:
+            assert all(torch.equal(shared[name], value) for name, value in found[0].items())
+    same(found[0], trace(cell, eager.run, x, state, **flags))
+
+
+class Turning(Cell[CellOptions]):
+    """A scan whose columns change places at each step."""
+
+    def __init__(self, input_size: int, options: CellOptions) -> None:
+        super().__init__(input_size, options)
+        self.map = nn.Linear(input_size, self.hidden_size)
+
+    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> One:
+        return One(torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype))
+
+    def step(self, x_t: Tensor, state: One) -> tuple[Tensor, One]:
+        turned = torch.cat((state.h[:, 1:], state.h[:, :1]), -1)
+        h = torch.sigmoid(self.map(x_t)) * turned + 0.5 * state.h
+        return h, One(h)
+
+
+@pytest.mark.parametrize("columns", [False, True])
+def test_a_cell_whose_columns_read_others_is_not_shared_out_by_columns(columns, monkeypatch):
+    """A thread would read what another has not written yet, or has already."""
+    cell = sized(Turning, CellOptions(), hidden=38)
+    assert not fused.KERNELS.of(cell, torch.float64).apart
+    monkeypatch.setattr(Compiled, "shared_out", lambda *_: (3, columns))
+    equals_steps(cell, *window(cell))
+
+
+def test_products_in_a_loop_are_not_columns_of_their_own():
+    for cell in (lstm(), sized(GRU, GRUOptions())):
+        assert not fused.KERNELS.of(cell, torch.float64).apart
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("kind", "options"), FUSED, ids=NAMES)
+def test_the_work_outside_a_loop_is_what_torch_counts(kind, options):
+    """That hangs on the number of threads: of the products before and after it, and no others."""
+    cell = sized(kind, options)
+    planned = fused.plan(cell, torch.float64)
+    x, state = window(cell)
+    rows = 15
+    weights = {**dict(cell.named_parameters()), **dict(cell.named_buffers())}
+    given = [weights[f"{path}.{name}".lstrip(".")] for path, name in planned.weights]
+    with FlopCounterMode(display=False) as before:
+        found = planned.before(rows, x.reshape(rows, -1), *given)
+    counted = before.get_total_flops()
+    if planned.after is not None:
+        aside = found[len(planned.parts.sequences) :][: len(planned.parts.aside)]
+        extras = [torch.zeros(rows, *shape, dtype=x.dtype) for shape in planned.extra_shapes]
+        with FlopCounterMode(display=False) as after:
+            planned.after(rows, *aside, *extras)
+        counted += after.get_total_flops()
+    assert counted == 2 * rows * planned.work
 
 
 def by_threads(batch: int, monkeypatch: Any, run: Any) -> list[Any]:

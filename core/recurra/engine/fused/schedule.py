@@ -14,7 +14,13 @@ from typing import NamedTuple, TypeGuard
 
 from recurra.engine.fused.arithmetic_rules import Product
 from recurra.engine.fused.lower import Lowered
-from recurra.engine.fused.vectors import Load, Names, Reduction, Vector
+from recurra.engine.fused.vectors import Load, Names, Operation, Reduction, Vector
+
+COSTLY = {
+    *("exp", "exp2", "expm1", "log", "log1p", "log2", "pow"),
+    *("sigmoid", "tanh", "sin", "cos", "erf"),
+}
+"""Operations that take as long as about 15 multiply-adds of a product, with AVX-512."""
 
 
 class Stage(NamedTuple):
@@ -123,6 +129,12 @@ class Schedule:
             return Stage(last.segment, last.level + 1)
         return last
 
+    @property
+    def work(self) -> int:
+        """Multiply-adds that take as long as what is elementwise, of a row."""
+        operations = [vector for vector in self._stage if isinstance(vector, Operation)]
+        return sum(vector.width * _cost(vector.name) for vector in operations)
+
     def apart(self, state: Sequence[int]) -> int:
         """Return how wide a row is, where each column of a step is made of that column alone.
 
@@ -163,6 +175,12 @@ class Schedule:
         sign = "+=" if store.adds else "="
         place = f"{store.target}[{store.offset}:{end}]"
         return f"    level {level}: {place} {sign} {names.of(store.vector)}"
+
+
+def _cost(name: str) -> int:
+    """Return how many multiply-adds take as long as an operation of one number."""
+    base = name.partition("/")[0].partition(":")[0]
+    return 15 if base in COSTLY else 1
 
 
 def forward(lowered: Lowered) -> Schedule:

@@ -23,12 +23,10 @@ from recurra.engine.fused.plan import Plan
 from recurra.engine.threads import single
 
 LIGHT = 8_000_000
-"""Multiply-adds of a window below which a second thread is not worth waiting for.
+"""Multiply-adds of a window's loop below which a second thread is not worth waiting for.
 
-They take half a millisecond.
+So it is with those of the products before the loop. They take half a millisecond.
 """
-
-PRODUCTS = 8_000_000
 
 HEAVY = 300_000
 """Multiply-adds of a row's step above which threads share each of its products.
@@ -68,14 +66,13 @@ class Compiled:
         self.tools = tools(self.double)
         self.before = Before(self.plan)
 
-        # Of a row's step; what is elementwise counts by the widths of what it reads.
-        elementwise = 8 * sum(self.kernel.lowered.sequences)
-        self.work = self.kernel.layouts[0].work + elementwise
+        # Of a row's step.
+        self.work = self.kernel.layouts[0].work + self.kernel.schedules[0].work
         self.apart = self.kernel.apart
 
     def light(self, batch: int, steps: int) -> bool:
-        """Tell whether a window is so small that no product of it is worth a second thread."""
-        return batch * steps * (self.work + self.plan.work) < PRODUCTS
+        """Tell whether neither the loop nor torch's products round it are worth another thread."""
+        return batch * steps * max(self.work, self.plan.work) < LIGHT
 
     def shared_out(self, batch: int, steps: int) -> tuple[int, bool]:
         """Return how many threads a window is worth, and whether they share each product."""
