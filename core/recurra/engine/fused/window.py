@@ -22,10 +22,10 @@ from recurra.engine.fused.lower import Sum
 from recurra.engine.fused.plan import Plan
 from recurra.engine.threads import single
 
-LIGHT = 8_000_000
+LIGHT = 6_000_000
 """Multiply-adds of a window's loop below which a second thread is not worth waiting for.
 
-So it is with those of the products before the loop. They take half a millisecond.
+So it is with those of the products before the loop and after it.
 """
 
 HEAVY = 300_000
