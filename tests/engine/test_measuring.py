@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import threading
 import warnings
 
@@ -70,6 +72,26 @@ def test_the_window_that_is_timed_is_like_the_call(cache, monkeypatch):
         cell(x, lengths=lengths, reset=reset)
     assert (8, True, True, False, False, False) in seen
     assert all(part[3:] == (False, False, False) for part in seen)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_the_memory_of_a_run_is_kept_for_the_next(cache, monkeypatch):
+    """The system clears pages for the first runs of a path alone, as it does in training."""
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    faults = []
+
+    def hungry(cell, x, state, reset, lengths):
+        import resource
+
+        start = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+        torch.ones(10 * 2**20)  # of 40 MiB: 20 pages, be they the largest
+        faults.append(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - start)
+        return eager.run(cell, x, state, reset, lengths)
+
+    paths.PATHS["first"] = Path(hungry)
+    choice.explain(build("leaky", 3, 4), 1, 1, grad=False)
+    assert max(faults) >= 20 and min(faults) <= 4
 
 
 def test_measuring_disturbs_nothing(cache):

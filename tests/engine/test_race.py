@@ -165,6 +165,53 @@ def test_one_disturbed_run_does_not_decide(cache):
     assert choice.fastest(["a", "b"], found) == "a"
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    batch=st.integers(1, 64),
+    steps=st.integers(1, 2048),
+    costs=st.lists(st.tuples(st.floats(0, 0.01), st.floats(1e-7, 1e-3)), min_size=2, max_size=3),
+    moments=st.lists(st.tuples(st.integers(2, 40), st.floats(1.0, 9.0)), min_size=3, max_size=3),
+)
+def test_a_bad_moment_of_each_path_does_not_decide(batch, steps, costs, moments):
+    """One run of each is disturbed, early or late: the choice is as if none were."""
+    names = [f"path {index}" for index in range(len(costs))]
+    calls, spent = dict.fromkeys(names, 0), [0.0]
+
+    def runs(name, rows, long):
+        index = names.index(name)
+        once, each = costs[index]
+        calls[name] += 1
+        number, factor = moments[index]
+        seconds = (once + each * long * rows / batch) * (factor if calls[name] == number else 1)
+        spent[0] += seconds
+        return Lap(seconds, seconds)
+
+    with mock.patch.object(race, "now", lambda: spent[0]):
+        found = race.compared(runs, names, batch, steps).seconds
+    whole = {name: once + each * steps for name, (once, each) in zip(names, costs, strict=True)}
+    assert whole[choice.fastest(names, found)] <= 1.1 * min(whole.values())
+
+
+def test_a_busy_machine_has_as_many_runs():
+    """Where others take the cores, close paths are told apart by as many runs as elsewhere."""
+
+    def count(slower):
+        clock, runs = [0.0], []
+
+        def timed(name, rows, long):
+            seconds = {"a": 0.0011, "b": 0.001}[name] * long
+            clock[0] += seconds * slower
+            runs.append(name)
+            return Lap(seconds * slower, seconds)
+
+        with mock.patch.object(race, "now", lambda: clock[0]):
+            race.race(timed, ["a", "b"], 32, 128)
+        return len(runs)
+
+    assert count(1.0) > 30
+    assert count(6.0) == count(1.0)
+
+
 def test_a_path_that_fails_on_the_whole_window_alone_has_no_time(cache):
     """It may run on a few steps, and not have the memory for all."""
 

@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from torch import nn
 from trainers import EVEN, trainer_of
 
-from recurra.train import memory
-from recurra.train.memory import LARGE, MMAP_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD, kept
+from recurra.engine import memory
+from recurra.engine.memory import LARGE, MMAP_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD, kept
 
 CHILD = """
 import os
 import resource
 import torch
 from recurra.bench.child import resident
-from recurra.train.memory import kept
+from recurra.engine.memory import kept
 
 BLOCK, COUNT, UPDATES = 48 * 2**20, 4, 10
 

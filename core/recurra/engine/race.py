@@ -30,8 +30,12 @@ WIDE = 0.16
 """Seconds of one step above which a window is timed on a part of its rows."""
 GROWTH = 4
 """How many times more rows, or at most how many times more steps, the next window has."""
-SLOT = 0.04
-"""Seconds of a run above which the window grows no more, once its steps weigh."""
+SLOT = 0.02
+"""Seconds of a run above which the window grows no more, once its steps weigh.
+
+Twice as much needs more memory than one of glibc's heaps has for a thread, and pages are asked for
+in each run.
+"""
 ONCE = 2.0
 """How many times longer than one step a run takes whose steps weigh as much as its beginning."""
 LONGEST = 0.3
@@ -39,18 +43,26 @@ LONGEST = 0.3
 SHORT, AGAIN = 0.005, 3
 """Seconds below which a run is taken so many times, for it is soon disturbed; the best counts."""
 ENOUGH, MOST = 0.25, 1.0
-"""Seconds after which three rounds are enough, and after which no round begins but the first."""
-FEW, ROUNDS, MANY = 3, 10, 100
-"""Rounds that may be enough, and at most: of paths that are well apart, and of close ones."""
-NEAR = 1.5
-"""How many times slower than the best a path is to be given up."""
+"""Seconds of rounds after which a few are enough, and after which none begins any more.
+
+They go by the processor too, or a busy machine would have the fewest runs when it needs the most.
+"""
+PATIENT = 8.0
+"""Seconds of the clock after which no round begins in any case."""
+FEW, ROUNDS, MANY = 4, 10, 100
+"""Rounds that are run at least, those that may be enough for close paths, and the most."""
+HOPELESS = 3.0
+"""How many times longer than another path's whole window a part may take and grow further."""
+NEAR = (10.0, 3.0, 2.0, 1.5)
+"""How many times slower than the best a path is to be given up, after no round, one and so on.
+
+A path is not out for the only run of it, which may have met a bad moment.
+"""
 CLOSE = 1.35
-"""The same below which two paths are close.
+"""The same after more rounds, and below which two paths are close.
 
 They are told apart by more rounds: for `ENOUGH` if short, for `MOST` if long.
 """
-HOPELESS = 3.0
-"""The same for a part of a window beside another path's whole, and in the first round."""
 APART = 8
 """How many times fewer steps a window has, to reckon from it and the longest what a step costs."""
 LEAST = 0.1
@@ -122,7 +134,7 @@ def _idle(laps: dict[str, Laps], steps: int) -> float:
     are far slower nothing is asked.
     """
     shares = []
-    for name in _near(laps, steps, NEAR):
+    for name in _near(laps, steps, NEAR[-1]):
         of_path = laps[name]
         longest = of_path[max(of_path)]
         if longest.wall:
@@ -144,7 +156,6 @@ def race(timed: Timed, names: list[str], batch: int, steps: int) -> tuple[dict[s
         return {}, batch
 
     # Each path alone, on windows that grow.
-    start = now()
     rows = _rows(timed, ready[0], batch)
     laps: dict[str, Laps] = {}
     for name in ready:
@@ -154,33 +165,33 @@ def race(timed: Timed, names: list[str], batch: int, steps: int) -> tuple[dict[s
             laps[name] = of_path
 
     # In turns, those that may be the fastest.
+    start = now()
+    spent = 0.0
     for rounds in range(MANY):
-        near = _near(laps, steps, NEAR if rounds else HOPELESS)
-        spent = now() - start
+        near = _near(laps, steps, NEAR[rounds] if rounds < len(NEAR) else CLOSE)
         close = _near(laps, steps, CLOSE)
-        if len(near) < 2 or _is_over(rounds, spent, len(close) > 1):
+        late = now() - start > PATIENT
+        if len(near) < 2 or late or _is_over(rounds, spent, len(close) > 1):
             break
         for name in near:
-            _again(timed, name, rows, steps, laps[name])
+            spent += _again(timed, name, rows, steps, laps[name])
     return laps, rows
 
 
 def _is_over(rounds: int, spent: float, close: bool) -> bool:
     """Tell whether enough rounds were run, in `spent` seconds, of paths that are `close` or not."""
-    if rounds == 0:
+    if rounds < FEW:
         return False
-    if spent > MOST:
+    if spent > MOST or not close:
         return True
-    if close:
-        return rounds >= ROUNDS and spent > ENOUGH
-    return rounds >= ROUNDS or (rounds >= FEW and spent > ENOUGH)
+    return rounds >= ROUNDS and spent > ENOUGH
 
 
 def _lap(timed: Timed, name: str, batch: int, steps: int) -> Lap | None:
     """Return the best run of a path, or nothing where it cannot run."""
     try:
         best = timed(name, batch, steps)
-        if best.wall < SHORT:
+        if best.processor < SHORT:
             for _ in range(AGAIN - 1):
                 best = best.best(timed(name, batch, steps))
     except Exception:
@@ -209,6 +220,9 @@ def _grown(timed: Timed, name: str, rows: int, steps: int, rival: float) -> Laps
     laps: Laps = {}
     long = 1
     while lap := _lap(timed, name, rows, long):
+        if lap.processor > HOPELESS * rival:
+            # Which one bad moment would say of any path.
+            lap = lap.best(_lap(timed, name, rows, long) or lap)
         laps[long] = lap
         too_long = long > 1 and lap.processor > LONGEST
         weighs = too_long or lap.processor > ONCE * laps[1].processor
@@ -227,13 +241,17 @@ def _grown(timed: Timed, name: str, rows: int, steps: int, rival: float) -> Laps
     return {}
 
 
-def _again(timed: Timed, name: str, rows: int, steps: int, laps: Laps) -> None:
-    """Run a path once more on the windows by which it is judged."""
+def _again(timed: Timed, name: str, rows: int, steps: int, laps: Laps) -> float:
+    """Run a path once more on the windows by which it is judged; return the seconds it took."""
     few, many = _ends(laps)
     judged = {few, many} if many < steps else {many}
+    spent = 0.0
     for long in judged:
         if lap := _lap(timed, name, rows, long):
             laps[long] = laps[long].best(lap)
+            runs = AGAIN if lap.processor < SHORT else 1
+            spent += runs * lap.processor
+    return spent
 
 
 def _ends(laps: Laps) -> tuple[int, int]:

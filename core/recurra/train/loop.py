@@ -18,6 +18,7 @@ from torch import Tensor, nn, optim
 from recurra.contracts.metric import LOSS, Figure, Metrics
 from recurra.data.batches import Batch, Whole
 from recurra.data.feeds import Feed
+from recurra.engine.memory import kept
 from recurra.errors import RunError
 from recurra.model.network import Network, States, detached, flatten, unflatten
 from recurra.randomness import begin, global_state, set_global_state
@@ -25,7 +26,6 @@ from recurra.runs.checkpoints import Checkpoint
 from recurra.spec.tables import Training
 from recurra.train.events import Ended, Event, Progress, Saved, Updated, Validated
 from recurra.train.guard import Guard, NotFinite, looked_at
-from recurra.train.memory import kept
 from recurra.train.optimizer import Rate, chosen
 from recurra.train.passes import Passes
 from recurra.train.saved import in_form, join_optimizer, split_optimizer

@@ -1,4 +1,6 @@
-"""Memory that training keeps from one update to the next, instead of asking for it each time.
+"""Memory that is kept from one update to the next, instead of asking for it each time.
+
+Training keeps it, and the measurement of the paths does, which stands for training.
 
 What an update frees the next one needs again. The C library hands large pieces of it back to the
 system, which clears each page before it gives it once more: a tenth of an update, and up to half of
@@ -53,7 +55,7 @@ def kept(weights: Iterable[Tensor]) -> Iterator[None]:
 
 
 class _Keepers:
-    """How many trainings of this process keep memory: what they ask for holds for all of it."""
+    """How many of this process keep memory: what they ask for holds for all of it."""
 
     def __init__(self) -> None:
         self.count = 0
