@@ -55,7 +55,7 @@ class PlacedDraws:
         With the chances 0.2, 0.5, 0.3 the sums are 0.2, 0.7, 1.0, and 0.6 picks the second.
         """
         sums = chances.cpu().numpy().cumsum(axis=-1, dtype=np.float64)  # B V
-        bounds = self._next(len(sums)) * sums[:, -1]
+        bounds = self.uniforms(len(sums)) * sums[:, -1]
 
         # One stream can be looked up; of several the sums are compared.
         if len(sums) == 1:
@@ -65,13 +65,10 @@ class PlacedDraws:
         return torch.from_numpy(ids).to(chances.device)
 
     def uniforms(self, streams: int) -> NDArray[np.float64]:
-        """Return the number of each stream at this step, `[streams]`, and go on to the next."""
-        numbers: NDArray[np.float64] = uniforms(self.key, self.step, 1, streams)[0]
-        self.step += 1
-        return numbers
+        """Return the number of each stream at this step, `[streams]`, and go on to the next.
 
-    def _next(self, streams: int) -> NDArray[np.float64]:
-        """Return the number of each stream at this step, and go on to the next."""
+        They are not to be written to.
+        """
         place = self.step - self.first
         if streams != self.numbers.shape[1] or not 0 <= place < len(self.numbers):
             steps = max(1, min(256, BLOCK // streams))
