@@ -27,6 +27,9 @@ from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
 from recurra.job.run import Run
 from recurra.model.stepper import AFTER
+from recurra_vocabularies.byte import Byte, ByteOptions
+from recurra_vocabularies.category import Category, CategoryOptions
+from recurra_vocabularies.character import Character, CharacterOptions
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +238,7 @@ class Parrot:
 
     streams = 1
 
-    def __init__(self, run: Run, text: str) -> None:
+    def __init__(self, run: Any, text: str) -> None:
         self.vocabulary = run.vocabulary
         self.ids = list(run.vocabulary.encode(text))
 
@@ -267,6 +270,27 @@ def test_a_stop_text_ends_before_it_begins(text: str, stops: list[str], made: An
     assert len(parrot.ids) == len(said) - (len(ends[0]) if ends else len(said)), (
         "nothing is drawn after the stop"
     )
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "said"),
+    [
+        (Character(CharacterOptions()), "a\ud800ba\ud800\ud800a"),
+        (Byte(ByteOptions()), "a☃b☃☃é☃"),
+        (Category(CategoryOptions()), ["a", "b b", "a", "a", "b b"]),
+    ],
+    ids=["characters", "bytes", "tokens"],
+)
+def test_what_comes_again_has_the_text_that_it_had(vocabulary: Any, said: Any) -> None:
+    """Symbol by symbol it is what the vocabulary gives for one after the other; half of a surrogate
+    pair is U+FFFD each time.
+    """
+    vocabulary.fit([said])
+    parrot: Any = Parrot(SimpleNamespace(vocabulary=vocabulary), said)
+    text_of, ids = vocabulary.streamer(), list(parrot.ids)
+    wanted = [text_of(int(index)).replace("\ud800", "\ufffd") for index in ids]
+    pieces = [parts[0] for parts in loop.symbols(parrot, len(ids), Sampling(), [])]
+    assert pieces == [*wanted, ""]
 
 
 def test_certain_text_is_not_held_back(made: Any) -> None:

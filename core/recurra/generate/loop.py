@@ -27,7 +27,8 @@ def symbols(
     A stream ends before the first of the `stop` texts; what might be the beginning of one is held
     back until it is not.
     """
-    writers = [Writer(session, stop) for _ in range(session.streams)]
+    known = texts_of(session.vocabulary)
+    writers = [Writer(session, stop, known) for _ in range(session.streams)]
     ends = _in_ids(session.vocabulary, stop)
     made = 0
     while made < length:
@@ -53,11 +54,22 @@ def _in_ids(vocabulary: Vocabulary[Any], stop: Sequence[str]) -> list[list[int]]
     return found
 
 
-class Writer:
-    """Turns one stream's ids into text, and watches for the texts that end it."""
+def texts_of(vocabulary: Vocabulary[Any]) -> dict[int, str] | None:
+    """Return where texts of ids are kept, if that of an id hangs on no other; none is known yet."""
+    return {} if type(vocabulary).streamer is Vocabulary.streamer else None
 
-    def __init__(self, session: Session, stop: Sequence[str]) -> None:
+
+class Writer:
+    """Turns one stream's ids into text, and watches for the texts that end it.
+
+    Texts of ids that are `known` are looked up, and those of others kept there.
+    """
+
+    def __init__(
+        self, session: Session, stop: Sequence[str], known: dict[int, str] | None = None
+    ) -> None:
         self.text_of = session.vocabulary.streamer()
+        self.known = known
         self.owner = type(session.vocabulary).__name__
         self.stop = [text for text in stop if text]
         # What may be the beginning of a stop text, and is not given yet.
@@ -68,7 +80,11 @@ class Writer:
         """Return the text that is certain once this id has come."""
         if self.done:
             return ""
-        text = self.pending + self._text(index)
+        known = None if self.known is None else self.known.get(index)
+        own = self._text(index) if known is None else known
+        if not self.stop:
+            return own
+        text = self.pending + own
         ends = [place for place in map(text.find, self.stop) if place >= 0]
         if ends:
             self.done = True
@@ -86,10 +102,12 @@ class Writer:
         if not isinstance(text, str):
             fact = f"{self.owner}: streamer gives {type(text).__name__}, not str"
             raise PluginError.of("RC071", fact)
-        if broken_text(text) < 0:
-            return text
-        marks = (REPLACEMENT if broken_text(mark) >= 0 else mark for mark in text)
-        return "".join(marks)
+        if broken_text(text) >= 0:
+            marks = (REPLACEMENT if broken_text(mark) >= 0 else mark for mark in text)
+            text = "".join(marks)
+        if self.known is not None:
+            self.known[index] = text
+        return text
 
     def rest(self) -> str:
         """Return what was held back, once no more will come."""
