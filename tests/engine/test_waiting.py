@@ -206,6 +206,15 @@ def test_a_light_window_is_run_by_one_thread(monkeypatch, least, threads):
     assert seen == [threads] * 2 and torch.get_num_threads() == 2
 
 
+@needs_compiler
+def test_products_of_a_table_are_counted_by_its_vectors(monkeypatch):
+    """However many steps look them up: of few, a second thread would make next to nothing."""
+    compiled = fused.KERNELS.of(build("gru", 40, 4), torch.float64)
+    monkeypatch.setattr(sys.modules["recurra.engine.fused.window"], "LIGHT", 4_000)
+    assert not compiled.light(2, 5) and compiled.light(2, 5, vectors=1)
+    assert not compiled.light(200, 5, vectors=1), "the loop is heavy"
+
+
 @pytest.mark.parametrize("flags", [False, True])
 @pytest.mark.parametrize(("batch", "threads"), [(1, 1), (2, 1), (40, 2)])
 def test_torchs_own_kernel_is_run_by_one_thread_where_a_step_is_light(

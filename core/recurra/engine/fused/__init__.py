@@ -370,7 +370,7 @@ def run_of_table(
     if not has_gradients(compiled, [vectors, *(w for w in weights if w is not None), *begin]):
         return None
 
-    with single(compiled.light(batch, steps)):
+    with single(compiled.light(batch, steps, len(vectors))):
         before = planned.before(len(vectors), vectors, *weights)
         first_shared = len(planned.parts.sequences)
         rows = ids.flatten()

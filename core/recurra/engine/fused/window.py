@@ -70,9 +70,14 @@ class Compiled:
         self.work = self.kernel.layouts[0].work + self.kernel.schedules[0].work
         self.apart = self.kernel.apart
 
-    def light(self, batch: int, steps: int) -> bool:
-        """Tell whether neither the loop nor torch's products round it are worth another thread."""
-        return batch * steps * max(self.work, self.plan.work) < LIGHT
+    def light(self, batch: int, steps: int, vectors: int | None = None) -> bool:
+        """Tell whether neither the loop nor torch's products round it are worth another thread.
+
+        The products are of so many `vectors`, where those are not as many as there are steps.
+        """
+        rows = batch * steps
+        products = self.plan.work * (rows if vectors is None else vectors)
+        return max(rows * self.work, products) < LIGHT
 
     def shared_out(self, batch: int, steps: int) -> tuple[int, bool]:
         """Return how many threads a window is worth, and whether they share each product."""
