@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from recurra.bench import busy, records, regret
 from recurra.bench.machine import Machine, examined
 from recurra.bench.records import Case, Finding, Setting, Shape, Skipped, measured
+from recurra.bench.suite import chosen
+from recurra.catalog import discover
 from recurra.engine.timings import Timings
 
 MACHINE = Machine("a processor", 1, "a system", "3", "2", "0", flops=1000.0, copied=100.0)
@@ -180,6 +182,14 @@ def test_a_foreign_process_is_ended() -> None:
     """It burns a core while it is wanted, and no longer, whatever happens."""
     with pytest.raises(KeyError), mock.patch.object(busy, "SETTLE", 0), busy.burning():
         raise KeyError
+
+
+def test_every_cell_is_measured_beside_another_process() -> None:
+    """A window of each cell that comes with recurra, at D and S."""
+    cells = [entry.qualified for entry in discover().of_kind("cell")]
+    names = [name.removeprefix("recurra/") for name in cells if name.startswith("recurra/")]
+    windows = {(case.what.partition(",")[0], case.shape) for case in chosen("16", None)}
+    assert windows >= {(name, shape) for name in names for shape in "DS"}
 
 
 def test_a_choice_is_compared_with_every_forced_path(monkeypatch: pytest.MonkeyPatch) -> None:

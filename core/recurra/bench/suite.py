@@ -97,6 +97,11 @@ def _training_beside(name: str) -> Iterator[Case]:
     yield Case(21, f"{name}, an update / the best of jax", "M", "speed", 1.5, jax)
 
 
+OWN = (
+    *("gated_delta", "gru", "indrnn", "ligru", "lru", "lstm", "mgu", "mingru"),
+    *("minlstm", "mlstm", "qrnn", "rglru", "rnn", "slstm", "sru"),
+)
+"""The cells that come with recurra: each is measured beside a process that burns a core."""
 CHOOSING = ("gru", "lstm", "peephole", "mingru", "mlstm")
 """Cells whose choice of a path is measured."""
 
@@ -150,8 +155,7 @@ CASES: list[Case] = [
         for case in _generation(row, shape, sampling)
     ),
     *(_task_beside_burner(name) for name in ("hello_lstm", "counting")),
-    *(_window_beside_burner("gru", shape) for shape in "DS"),
-    *(_window_beside_burner("lstm", shape) for shape in "DS"),
+    *(_window_beside_burner(name, shape) for name in OWN for shape in "DS"),
     *(_worst_choice(name, beside_burner=False) for name in CHOOSING),
     *(_worst_choice(name, beside_burner=True) for name in CHOOSING),
     Case(20, "run hello_lstm / import torch, an Adam", "", "time", 1.15, processes.run_of_a_task),
