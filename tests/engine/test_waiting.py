@@ -17,7 +17,7 @@ import torch
 from hand_made import build
 
 from recurra.bench import busy, layers, records
-from recurra.engine import choice, eager, fused, native
+from recurra.engine import choice, chunkwise, eager, fused, native
 from recurra.engine.build import compilers, library
 from recurra.engine.fused.emit_c import ground
 from recurra.engine.load import Load, Look
@@ -332,3 +332,25 @@ def test_two_threads_beside_two_burners_work_little_more_than_one(name, shape):
         with busy.burning(), busy.burning():
             beside = spent()
         assert beside < 2.5 * alone + 0.02, (path, beside, alone)
+
+
+@pytest.mark.parametrize(("light", "threads"), [(10**9, 1), (0, 2)])
+def test_a_light_window_of_a_form_of_its_own_is_run_by_one_thread(monkeypatch, light, threads):
+    """Forward and back; what the caller has set stays."""
+    cell, there = layers.layer("mlstm", records.Shape(2, 6, 4)).double(), []
+    form = cell.chunkwise()
+
+    def noted(x, *given):
+        there.append(torch.get_num_threads())
+        return form(Noted.apply(x), *given)
+
+    monkeypatch.setattr(Noted, "seen", [])
+    monkeypatch.setattr(cell, "chunkwise", lambda: noted)
+    monkeypatch.setattr(chunkwise, "LIGHT", light)
+    x = torch.randn(2, 6, 4, dtype=torch.float64).requires_grad_()
+    torch.set_num_threads(2)
+    state = cell.initial_state(2, device=x.device, dtype=x.dtype)
+    y, _ = chunkwise.run(cell, x, state, None, None)
+    assert torch.get_num_threads() == 2
+    torch.autograd.grad(y.sum(), x)
+    assert there == Noted.seen == [threads] and torch.get_num_threads() == 2

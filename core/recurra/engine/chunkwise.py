@@ -12,13 +12,39 @@ from torch import Tensor
 
 from recurra.engine import eager
 from recurra.engine.recurrence import Recurrence, State, map_state, within
+from recurra.engine.threads import single, single_back
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
+
+LIGHT = 100_000_000
+"""Multiply-adds of a window below which it runs on one thread.
+
+A form is many short operations, in each of which threads would wait for one another.
+"""
 
 
 def run(
     cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
 ) -> tuple[Hidden, State]:
     """Run the cell's own form over clean inputs; see `recurra.engine.paths.run`."""
+    if not _light(cell, x):
+        return _run(cell, x, state, reset, lengths)
+    with single(True):
+        return single_back(x, lambda own: _run(cell, own, state, reset, lengths))
+
+
+def _light(cell: Recurrence, x: Tensor) -> bool:
+    """Tell whether a window is so little work that a second thread would mostly wait."""
+    if torch.compiler.is_compiling() or type(x) is not Tensor or x.device.type != "cpu":
+        return False
+    if torch.get_num_threads() == 1:
+        return False
+    weights = sum(weight.numel() for weight in cell.parameters())
+    return x.shape[0] * x.shape[1] * weights < LIGHT
+
+
+def _run(
+    cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
+) -> tuple[Hidden, State]:
     form = cell.chunkwise()
     assert form is not None, "the engine offers this path only to cells that declare it"
 
