@@ -19,7 +19,7 @@ from torch import nn
 from trainers import EVEN, trainer_of
 
 from recurra.engine import memory
-from recurra.engine.memory import LARGE, MMAP_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD, kept
+from recurra.engine.memory import LARGE, MMAP_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD, WIDE, kept
 
 CHILD = """
 import os
@@ -77,7 +77,7 @@ def test_memory_is_asked_for_once_and_given_back() -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
 @pytest.mark.parametrize(
     ("weight", "said"),
-    [(8, {"MALLOC_TRIM_THRESHOLD_": "131072"}), (LARGE // 4 + 1, {})],
+    [(8, {"MALLOC_TRIM_THRESHOLD_": "131072"}), (WIDE // 4 + 1, {})],
     ids=["the environment says so", "a weight is large"],
 )
 def test_nothing_is_kept_where(weight: int, said: dict[str, str]) -> None:

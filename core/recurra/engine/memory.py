@@ -28,6 +28,12 @@ LARGE = 32 * 2**20
 
 It is the most that glibc takes, and what it comes to by itself once such a block was freed.
 """
+WIDE = 8 * 2**20
+"""Bytes of a weight above which nothing is kept.
+
+Memory is what is scarce there: two layers of 1,024 took 0.6 times more of it, and 50,000 words two
+thirds, for gaps between blocks; and products take so long that clearing pages is little beside.
+"""
 MAPPINGS = 65_536
 """How many such blocks there may be, by glibc's default."""
 NEVER = -1
@@ -39,10 +45,9 @@ def kept(weights: Iterable[Tensor]) -> Iterator[None]:
 
     Of several at a time, begun and ended in any order, the last gives it back. glibc is left alone
     away from a CPU, where the environment says how the allocator works (`MALLOC_TRIM_THRESHOLD_`
-    and its like, or `GLIBC_TUNABLES`), and where a weight is so large that memory is what is
-    scarce: gaps between blocks would take two thirds more of it.
+    and its like, or `GLIBC_TUNABLES`), and where a weight is `WIDE`.
     """
-    small = all(each.device.type == "cpu" and each.nbytes < LARGE for each in weights)
+    small = all(each.device.type == "cpu" and each.nbytes <= WIDE for each in weights)
     library = _library() if small and not _said() else None
     if library is not None:
         _KEEPERS.enter(library)
