@@ -22,10 +22,11 @@ from recurra.engine.fused.lower import Sum
 from recurra.engine.fused.plan import Plan
 from recurra.engine.threads import single
 
-LIGHT = 6_000_000
+LIGHT = 12_000_000
 """Multiply-adds of a window's loop below which a second thread is not worth waiting for.
 
-So it is with those of the products before the loop and after it.
+So it is with those of the products before the loop and after it. They take about a millisecond:
+less than a system may take until it lets the other thread run on a core of its own.
 """
 
 HEAVY = 300_000
