@@ -66,8 +66,8 @@ def test_single_steps_may_have_a_path_of_their_own(clock):
     )
 )
 def test_a_tie_goes_to_the_earlier_path(given):
-    """What is taken is nearly the best, and everything before it is clearly slower; eager alone has
-    to win clearly.
+    """What is taken is nearly the best, and everything before it is clearly slower, or it is torch's
+    kernel, which comes last; eager alone has to win clearly.
     """
     names = [name for name in paths.PATHS if name in given]
     taken = choice.fastest(names, given)
@@ -77,7 +77,10 @@ def test_a_tie_goes_to_the_earlier_path(given):
         return
     assert given[taken] <= choice.TIE * min(others)
     assert given[taken] <= choice.TIE * choice.CLEAR * min(given.values())
-    assert all(given[name] > choice.TIE * min(others) for name in names[: names.index(taken)])
+    before = set(names[: names.index(taken)]) - {"native"}
+    if taken == "native":
+        before = given.keys() - {"native", "eager"}
+    assert all(given[name] > choice.TIE * min(others) for name in before)
 
 
 def test_a_liar_is_never_taken_though_it_is_the_fastest(clock):
