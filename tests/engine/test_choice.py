@@ -66,8 +66,8 @@ def test_single_steps_may_have_a_path_of_their_own(clock):
     )
 )
 def test_a_tie_goes_to_the_earlier_path(given):
-    """What is taken is nearly the best, and everything before it is clearly slower, or it is torch's
-    kernel, which comes last; eager alone has to win clearly.
+    """What is taken is nearly the best, and everything before it is clearly slower, or it is
+    torch's kernel, which comes last; eager alone has to win clearly.
     """
     names = [name for name in paths.PATHS if name in given]
     taken = choice.fastest(names, given)
