@@ -41,9 +41,10 @@ ALLOWED = {
     "recurra/catalog/local.py": {"compile"},
     # Arrays that the benchmark and the process which it began give each other; never objects.
     "recurra/bench/rivals.py": {"np.savez"},
-    # The kernels, which build.py makes, and the system's own OpenMP.
+    # The kernels, which build.py makes, and the system's own OpenMP and allocator.
     "recurra/engine/build.py": {"CDLL"},
     "recurra/engine/isolated.py": {"CDLL"},
+    "recurra/engine/memory.py": {"CDLL"},
 }
 
 
