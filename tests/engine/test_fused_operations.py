@@ -120,7 +120,12 @@ TRIALS: dict[str, list[Trial]] = {
         T(functional.softplus, ulps=16, steep=4),
         T(lambda a: functional.softplus(a, beta=2, threshold=5), ulps=16, steep=4),
     ],
-    "logsigmoid": [T(functional.logsigmoid, ulps=16, steep=4)],
+    "logsigmoid": [
+        T(functional.logsigmoid, ulps=16, steep=4),
+        T(lambda a: functional.logsigmoid(a) * torch.sigmoid(a), ulps=16, steep=8),
+        T(lambda a: functional.logsigmoid(-a) * torch.sigmoid(a), ulps=16, steep=8),
+        T(lambda a: torch.log1p(torch.exp(-torch.abs(a)))),
+    ],
     "silu": [T(functional.silu, ulps=16, steep=16)],
     "gelu": [
         T(functional.gelu, ulps=16, near=16, steep=16),
@@ -320,7 +325,7 @@ class Seen(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-OTHERWISE = {"true_divide", "square", "same", "condition", "sigmoid_of_two"}
+OTHERWISE = {"true_divide", "square", "same", "condition", "sigmoid_of_decay", "log1p_of_decay"}
 """Names that torch gives to nothing that users write, and those of the kernel alone."""
 
 

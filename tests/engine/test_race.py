@@ -212,6 +212,30 @@ def test_a_busy_machine_has_as_many_runs():
     assert count(6.0) == count(1.0)
 
 
+@settings(deadline=None, max_examples=50)
+@given(
+    steps=st.sampled_from([64, 256, 1024]),
+    whole=st.floats(0.03, 0.29),
+    rival=st.floats(0.4, 2.5),
+)
+def test_a_path_that_computes_many_steps_together_is_judged_by_many(steps, whole, rival):
+    """A few of its steps cost nearly as much as 64 of them, which a part of a window would tell as
+    the price of each.
+    """
+
+    def runs(name, rows, long):
+        if name == "even":
+            return Lap(*[whole * rival / steps * long] * 2)
+        chunks = -(-long // 64)
+        last = long - 64 * (chunks - 1)
+        seconds = whole * 64 / steps * (chunks - 1 + (last / 64) ** 0.3)
+        return Lap(seconds, seconds)
+
+    names = ["together", "even"]
+    seconds = race.compared(runs, names, 4, steps, uneven={"together"}).seconds
+    assert seconds["even"] / seconds["together"] == pytest.approx(rival, rel=0.05)
+
+
 def test_a_path_that_fails_on_the_whole_window_alone_has_no_time(cache):
     """It may run on a few steps, and not have the memory for all."""
 

@@ -51,7 +51,9 @@ def regret(name: str, busy: bool, shape: Shape, setting: Setting) -> Finding:
     longest = max(outcome.choosing for outcome in outcomes)
 
     good = sum(outcome.chosen <= GOOD * outcome.best for outcome in outcomes)
-    summary = f"{good} of {len(outcomes)} within {GOOD:g}, chosen in {longest:.1f} s at most"
+    worst = max(range(len(outcomes)), key=lambda at: chosen[at] / best[at])
+    summary = f"{good} of {len(outcomes)} within {GOOD:g}, the worst at {SIZES[worst]}"
+    summary += f", chosen in {longest:.1f} s at most"
     return Finding(chosen, best, path=summary, loaded=busy)
 
 

@@ -102,7 +102,7 @@ OWN = (
     *("minlstm", "mlstm", "qrnn", "rglru", "rnn", "slstm", "sru"),
 )
 """The cells that come with recurra: each is measured beside a process that burns a core."""
-CHOOSING = ("gru", "lstm", "peephole", "mingru", "mlstm")
+CHOOSING = (*OWN, "peephole")
 """Cells whose choice of a path is measured."""
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recurra.engine import eager
 from recurra.engine.recurrence import Recurrence, State, map_state, within
-from recurra.engine.threads import single, single_back
+from recurra.engine.threads import may_be_single, run_single
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 LIGHT = 100_000_000
@@ -26,17 +26,12 @@ def run(
     cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
 ) -> tuple[Hidden, State]:
     """Run the cell's own form over clean inputs; see `recurra.engine.paths.run`."""
-    if not _light(cell, x):
-        return _run(cell, x, state, reset, lengths)
-    with single(True):
-        return single_back(x, lambda own: _run(cell, own, state, reset, lengths))
+    return run_single(_light(cell, x), x, lambda own: _run(cell, own, state, reset, lengths))
 
 
 def _light(cell: Recurrence, x: Tensor) -> bool:
     """Tell whether a window is so little work that a second thread would mostly wait."""
-    if torch.compiler.is_compiling() or type(x) is not Tensor or x.device.type != "cpu":
-        return False
-    if torch.get_num_threads() == 1:
+    if not may_be_single(x):
         return False
     weights = sum(weight.numel() for weight in cell.parameters())
     return x.shape[0] * x.shape[1] * weights < LIGHT

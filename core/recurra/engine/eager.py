@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack
 
 from recurra.engine.recurrence import Recurrence, State, select
-from recurra.engine.threads import LIGHT, single, single_back
+from recurra.engine.threads import LIGHT, may_be_single, run_single
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 FEW = 4
@@ -22,17 +21,12 @@ def run(
     cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
 ) -> tuple[Hidden, State]:
     """Step through time; see `recurra.engine.paths.run` for the meaning of the arguments."""
-    if not _light(cell, x):
-        return _run(cell, x, state, reset, lengths)
-    with single(True):
-        return single_back(x, lambda own: _run(cell, own, state, reset, lengths))
+    return run_single(_light(cell, x), x, lambda own: _run(cell, own, state, reset, lengths))
 
 
 def _light(cell: Recurrence, x: Tensor) -> bool:
     """Tell whether many steps are each so little work that a second thread would only wait."""
-    if torch.compiler.is_compiling() or type(x) is not Tensor or x.device.type != "cpu":
-        return False
-    if x.shape[1] < FEW or torch.get_num_threads() == 1 or peek_interpreter_stack() is not None:
+    if x.shape[1] < FEW or not may_be_single(x):
         return False
     # About half of them are multiplied by the input.
     weights = sum(weight.numel() for weight in cell.parameters())

@@ -49,14 +49,15 @@ def _measure(cell: Recurrence, names: list[str], window: Window, inference: bool
         copied = twin(cell)
         draw = _inputs(copied, window)
         timed = partial(_timed, copied, window, draw)
-        first = race.compared(timed, names, window.batch, window.steps)
+        uneven = [name for name in names if not paths.PATHS[name].even]
+        first = race.compared(timed, names, window.batch, window.steps, uneven)
         if not _wins_by_eager(first.seconds):
             return first
 
         # Whatever is slow only now and then must not leave a cell on the slowest of its paths.
         others = first.seconds.keys() - {"eager"}
         rival = min(others, key=first.seconds.__getitem__)
-        second = race.compared(timed, [rival, "eager"], window.batch, window.steps)
+        second = race.compared(timed, [rival, "eager"], window.batch, window.steps, uneven)
         return _doubted(first, second)
 
 

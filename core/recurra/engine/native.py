@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from recurra.engine.recurrence import Native, Recurrence, State, rebuild, select, within
-from recurra.engine.threads import LIGHT, single, single_back
+from recurra.engine.threads import LIGHT, may_be_single, run_single
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 Kernel: TypeAlias = Callable[..., tuple[Tensor, ...]]
@@ -39,17 +39,9 @@ def run(
     if steps == 0 or batch == 0:
         return x.new_zeros(batch, steps, cell.output_size), state
 
-    with _settings(native, x):
-        if torch.compiler.is_compiling() or not _light(native, x):
-            return _run(cell, native, x, state, reset, lengths)
-        return single_back(x, lambda own: _run(cell, native, own, state, reset, lengths))
-
-
-def _settings(native: Native, x: Tensor) -> AbstractContextManager[None]:
-    """Return what a kernel runs under."""
-    if torch.compiler.is_compiling():
-        return nullcontext()
-    return exact() if x.is_cuda else single(_light(native, x))
+    light = may_be_single(x) and _light(native, x)
+    with exact() if x.is_cuda and not torch.compiler.is_compiling() else nullcontext():
+        return run_single(light, x, lambda own: _run(cell, native, own, state, reset, lengths))
 
 
 def exact() -> AbstractContextManager[None]:
@@ -82,7 +74,7 @@ def _rounding(allowed: bool, before: bool) -> Iterator[None]:
 def _light(native: Native, x: Tensor) -> bool:
     """Tell whether a step's product with the state is not worth a second thread's waiting."""
     recurrent = native.weights[1]
-    return x.device.type == "cpu" and x.shape[0] * recurrent.numel() < LIGHT
+    return x.shape[0] * recurrent.numel() < LIGHT
 
 
 def _run(

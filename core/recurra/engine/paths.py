@@ -58,12 +58,13 @@ class Path:
     """A way of computing a window: `run` computes it, `refusal` says why a cell cannot take it.
 
     `declared`: the author of a cell gives what it rests on, and answers for it; else the engine
-    finds it in `step`.
+    finds it in `step`. `even`: a step costs the same in windows of any length.
     """
 
     run: Runner
     refusal: Refusal = _never
     declared: bool = True
+    even: bool = True
 
 
 def _needs(method: str, reason: str) -> Refusal:
@@ -127,7 +128,7 @@ PATHS: dict[str, Path] = {
     "native": Path(native.run, _needs("native", NO_NATIVE)),
     "fused": Path(_run_fused, _fused_refusal, declared=False),
     "scan": Path(scan.run, _needs("scan", NO_SCAN)),
-    "chunkwise": Path(chunkwise.run, _needs("chunkwise", NO_CHUNKWISE)),
+    "chunkwise": Path(chunkwise.run, _needs("chunkwise", NO_CHUNKWISE), even=False),
     "eager": Path(eager.run),
 }
 """Every path by name, the usually faster first; `eager` is last, always there and always right."""

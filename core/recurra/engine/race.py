@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple, TypeAlias
 
 from recurra.engine.load import Load
@@ -39,7 +39,11 @@ in each run.
 ONCE = 2.0
 """How many times longer than one step a run takes whose steps weigh as much as its beginning."""
 LONGEST = 0.3
-"""Seconds of a run above which it grows no more in any case."""
+"""Seconds of a run above which it grows no more in any case.
+
+So long grow the windows of a path that computes many steps together, whose price a part of them
+does not tell.
+"""
 SHORT, AGAIN = 0.005, 3
 """Seconds below which a run is taken so many times, for it is soon disturbed; the best counts."""
 ENOUGH, MOST = 0.25, 1.0
@@ -102,13 +106,15 @@ Laps: TypeAlias = dict[int, Lap]
 """The best run of one path for each number of steps on which it was timed."""
 
 
-def compared(timed: Timed, names: list[str], batch: int, steps: int) -> Timings:
-    """Return the seconds a step of each path.
+def compared(
+    timed: Timed, names: list[str], batch: int, steps: int, uneven: Collection[str] = ()
+) -> Timings:
+    """Return the seconds a step of each path; an `uneven` one computes many steps together.
 
     The processor's where others were busy meanwhile, else the clock's.
     """
     others = Load()
-    laps, rows = race(timed, names, batch, steps)
+    laps, rows = race(timed, names, batch, steps, uneven)
     foreign = others.foreign()
     idle = _idle(laps, steps)
     if foreign is None:
@@ -142,7 +148,9 @@ def _idle(laps: dict[str, Laps], steps: int) -> float:
     return max(shares, default=0.0)
 
 
-def race(timed: Timed, names: list[str], batch: int, steps: int) -> tuple[dict[str, Laps], int]:
+def race(
+    timed: Timed, names: list[str], batch: int, steps: int, uneven: Collection[str] = ()
+) -> tuple[dict[str, Laps], int]:
     """Return the best runs of each path on windows of this size or shorter ones, and their rows.
 
     There are none if even a few steps take too long.
@@ -161,7 +169,8 @@ def race(timed: Timed, names: list[str], batch: int, steps: int) -> tuple[dict[s
     for name in ready:
         whole = [_whole(of_path, steps, PROCESSOR) for of_path in laps.values()]
         rival = min(whole, default=math.inf)
-        if of_path := _grown(timed, name, rows, steps, rival):
+        slot = LONGEST if name in uneven else SLOT
+        if of_path := _grown(timed, name, rows, steps, rival, slot):
             laps[name] = of_path
 
     # In turns, those that may be the fastest.
@@ -211,11 +220,11 @@ def _rows(timed: Timed, name: str, batch: int) -> int:
     return rows
 
 
-def _grown(timed: Timed, name: str, rows: int, steps: int, rival: float) -> Laps:
+def _grown(timed: Timed, name: str, rows: int, steps: int, rival: float, slot: float) -> Laps:
     """Return the runs of a path on longer and longer windows, until their steps weigh.
 
-    Nothing where it cannot run on one of them. One whose part takes far longer than the `rival`
-    seconds of a whole window grows no further.
+    That is for runs of `slot` seconds at least. One whose part takes far longer than the `rival`
+    seconds of a whole window grows no further. Nothing where it cannot run on one of them.
     """
     laps: Laps = {}
     long = 1
@@ -227,15 +236,15 @@ def _grown(timed: Timed, name: str, rows: int, steps: int, rival: float) -> Laps
         too_long = long > 1 and lap.processor > LONGEST
         weighs = too_long or lap.processor > ONCE * laps[1].processor
 
-        enough = weighs and lap.processor > SLOT
+        enough = weighs and lap.processor > slot
         hopeless = lap.processor > HOPELESS * rival
         if long == steps or enough or hopeless:
             return laps
 
-        # Where the steps weigh, a run of `ONCE * SLOT` seconds is aimed at.
+        # Where the steps weigh, a run of `ONCE * slot` seconds is aimed at.
         longer = GROWTH * long
         if weighs and lap.processor > 0:
-            fitting = int(long * ONCE * SLOT / lap.processor)
+            fitting = int(long * ONCE * slot / lap.processor)
             longer = min(longer, fitting)
         long = min(steps, max(2 * long, longer))
     return {}

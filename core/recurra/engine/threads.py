@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 
 LIGHT = 200_000
 """Multiply-adds of a step below which a loop of torch's own products runs on one thread.
@@ -40,11 +41,30 @@ def single(light: bool) -> AbstractContextManager[None]:
     return using(1) if light and torch.get_num_threads() != 1 else _AS_IT_IS
 
 
-def single_back(x: Tensor, run: Callable[[Tensor], tuple[Tensor, Any]]) -> tuple[Tensor, Any]:
+def may_be_single(x: Tensor) -> bool:
+    """Tell whether a window on `x` may run on one thread: not where torch watches operations."""
+    if torch.compiler.is_compiling() or type(x) is not Tensor or x.device.type != "cpu":
+        return False
+    return torch.get_num_threads() > 1 and peek_interpreter_stack() is None
+
+
+def run_single(
+    light: bool, x: Tensor, run: Callable[[Tensor], tuple[Tensor, Any]]
+) -> tuple[Tensor, Any]:
+    """Run a window on `x`; if it is `light` on one thread, and so its way back.
+
+    What `run` returns begins with the outputs.
+    """
+    if not light:
+        return run(x)
+    with using(1):
+        return _single_back(x, run)
+
+
+def _single_back(x: Tensor, run: Callable[[Tensor], tuple[Tensor, Any]]) -> tuple[Tensor, Any]:
     """Run a window on `x`, and let its way back use one thread, as the way there does.
 
-    What `run` returns begins with the outputs. The threads are put back once the gradient of `x` is
-    there, or the whole way back is done.
+    The threads are put back once the gradient of `x` is there, or the whole way back is done.
     """
     if not torch.is_grad_enabled():
         return run(x)

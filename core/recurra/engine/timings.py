@@ -38,7 +38,7 @@ LOCK = ".lock"
 """The file by which processes that share a cache folder measure one after the other."""
 PATIENCE = 60.0
 """Seconds after which another process that measures is waited for no longer."""
-FORMAT = 5
+FORMAT = 6
 """Raised when timings that are kept mean nothing to this version any more."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

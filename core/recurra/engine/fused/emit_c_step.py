@@ -37,7 +37,7 @@ class StepText:
         self.names = names
         self.columns = columns
         self.scratch = self._find_scratch()
-        self._of_two = self._find_of_two()
+        self._decays = self._find_decays()
         self.inputs = [index for index in schedule.needed if schedule.direct(index) is None]
 
     def _find_scratch(self) -> dict[Vector, Scratch]:
@@ -63,19 +63,25 @@ class StepText:
             readers += [(part, stage) for part in vector.parts]
         return scratch
 
-    def _find_of_two(self) -> set[Vector]:
-        """Return what sigmoids squash together with its negative: one exponential does both."""
-        squashed = {
-            vector.operands[0]
-            for vector in self._all()
-            if isinstance(vector, Operation) and vector.name == "sigmoid"
-        }
-        of_two: set[Vector] = set()
+    def _find_decays(self) -> set[Vector]:
+        """Return each x of whose exp(-|x|) several things are made: one exponential does for all.
+
+        They are the logarithm of 1 more, and the sigmoids of x and of -x, if both are there.
+        """
+        squashed: set[Vector] = set()
+        decays: set[Vector] = set()
+        for vector in self._all():
+            if isinstance(vector, Operation) and vector.name == "sigmoid":
+                squashed.add(vector.operands[0])
+            if decaying := _decaying(vector):
+                decays.add(decaying)
+
         for vector in squashed:
-            negative = isinstance(vector, Operation) and vector.name == "neg"
-            if negative and squashed.issuperset(vector.parts):
-                of_two |= {vector, *vector.parts}
-        return of_two
+            if isinstance(vector, Operation) and vector.name == "neg":
+                (positive,) = vector.operands
+                if positive in decays | squashed:
+                    decays |= {vector, positive}
+        return decays
 
     def _earlier(self, vector: Vector, stage: Stage) -> bool:
         """Tell whether a vector has to be kept, to be read at a stage.
@@ -222,10 +228,12 @@ class StepText:
     def _definition(self, operation: Operation, stage: Stage) -> str:
         """Return the line that computes an operation."""
         name = self._name(operation)
-        operands = [self._value(operand, stage) for operand in operation.operands]
-        said = operation.name
-        if said == "sigmoid" and self._of_two.issuperset(operation.operands):
-            said = "sigmoid_of_two"
+        said, of = operation.name, operation.operands
+        if decaying := _decaying(operation):
+            said, of = "log1p_of_decay", (decaying,)
+        elif said == "sigmoid" and self._decays.issuperset(of):
+            said = "sigmoid_of_decay"
+        operands = [self._value(operand, stage) for operand in of]
         return f"const real {name} = {_in_c(said, operands)};"
 
     def _value(self, vector: Vector, stage: Stage) -> str:
@@ -240,6 +248,15 @@ class StepText:
         if self._earlier(vector, stage):
             return f"kept{self.scratch[vector].number}[0{at}]"
         return self._name(vector)
+
+
+def _decaying(vector: Vector) -> Vector | None:
+    """Return x of log1p(exp(-|x|)), where a vector is that."""
+    for name in ("log1p", "exp", "neg", "abs"):
+        if not isinstance(vector, Operation) or vector.name != name:
+            return None
+        (vector,) = vector.operands
+    return vector
 
 
 def _in_c(name: str, operands: list[str]) -> str:

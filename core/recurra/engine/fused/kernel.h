@@ -137,15 +137,45 @@ INLINE real r_sigmoid(real x) {
     return 1 / (1 + (1 + (r + r * r * exp_tail(r))) * power_of_two(n));
 }
 
-/* The same of exp(-|x|), for a kernel that has the sigmoid of -x as well: both are made of one exponential. As that may
-   be smaller than any normal number, it is computed ROOM times as large. */
-INLINE real r_sigmoid_of_two(real x) {
+/* exp(-|x|), ROOM times as large: itself it may be smaller than any normal number */
+INLINE real roomy_decay(real x) {
     const real y = r_least(-m_abs(x), LOWEST);
     const real n = (y * (real)1.4426950408889634 + MAGIC) - MAGIC;
     const real r = (y - n * LN2_HIGH) - n * LN2_LOW;
     const real scale = as_real((as_bits(n + MAGIC) << MANTISSA) + ((bits)(BIAS + ROOM_LOG2) << MANTISSA));
-    const real e = (1 + (r + r * r * exp_tail(r))) * scale, most = 1 / (1 + e * (1 / ROOM));
+    return (1 + (r + r * r * exp_tail(r))) * scale;
+}
+
+/* The sigmoid of exp(-|x|), for a kernel that makes something else of that too: all are made of one exponential. */
+INLINE real r_sigmoid_of_decay(real x) {
+    const real e = roomy_decay(x), most = 1 / (1 + e * (1 / ROOM));
     return pick(x >= 0, most, e * most * (1 / ROOM));
+}
+
+/* log(1 + exp(-|x|)), which the logarithm of a sigmoid is made of: 2 atanh(s), where s is at most 1/3 */
+INLINE real r_log1p_of_decay(real x) {
+    const real e = roomy_decay(x) * (1 / ROOM), s = e / (e + 2), z = s * s;
+#ifdef DOUBLE
+    real p = 1.0 / 33.0;
+    p = p * z + 1.0 / 31.0;
+    p = p * z + 1.0 / 29.0;
+    p = p * z + 1.0 / 27.0;
+    p = p * z + 1.0 / 25.0;
+    p = p * z + 1.0 / 23.0;
+    p = p * z + 1.0 / 21.0;
+    p = p * z + 1.0 / 19.0;
+    p = p * z + 1.0 / 17.0;
+    p = p * z + 1.0 / 15.0;
+#else
+    real p = 1.0f / 15.0f;
+#endif
+    p = p * z + (real)(1.0 / 13.0);
+    p = p * z + (real)(1.0 / 11.0);
+    p = p * z + (real)(1.0 / 9.0);
+    p = p * z + (real)(1.0 / 7.0);
+    p = p * z + (real)(1.0 / 5.0);
+    p = p * z + (real)(1.0 / 3.0);
+    return 2 * s + 2 * s * z * p;
 }
 
 INLINE real r_tanh(real x) {
