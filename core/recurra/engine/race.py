@@ -46,8 +46,8 @@ does not tell.
 """
 SHORT, AGAIN = 0.005, 3
 """Seconds below which a run is taken so many times, for it is soon disturbed; the best counts."""
-ENOUGH, MOST = 0.25, 1.0
-"""Seconds of rounds after which a few are enough, and after which none begins any more.
+ENOUGH, MOST, UTMOST = 0.25, 1.0, 3.0
+"""Seconds of rounds after which a few are enough, and none begins any more; the last of any.
 
 They go by the processor too, or a busy machine would have the fewest runs when it needs the most.
 """
@@ -190,7 +190,7 @@ def race(
 def _is_over(rounds: int, spent: float, close: bool) -> bool:
     """Tell whether enough rounds were run, in `spent` seconds, of paths that are `close` or not."""
     if rounds < FEW:
-        return False
+        return spent > UTMOST
     if spent > MOST or not close:
         return True
     return rounds >= ROUNDS and spent > ENOUGH
@@ -228,16 +228,17 @@ def _grown(timed: Timed, name: str, rows: int, steps: int, rival: float, slot: f
     """
     laps: Laps = {}
     long = 1
+    weighs = False
     while lap := _lap(timed, name, rows, long):
-        if lap.processor > HOPELESS * rival:
-            # Which one bad moment would say of any path.
+        # Either would be said of any path by one bad moment.
+        hopeless = lap.processor > HOPELESS * rival
+        if hopeless or (not weighs and _weighs(laps, long, lap)):
             lap = lap.best(_lap(timed, name, rows, long) or lap)
         laps[long] = lap
-        too_long = long > 1 and lap.processor > LONGEST
-        weighs = too_long or lap.processor > ONCE * laps[1].processor
+        hopeless = lap.processor > HOPELESS * rival
+        weighs = _weighs(laps, long, lap)
 
         enough = weighs and lap.processor > slot
-        hopeless = lap.processor > HOPELESS * rival
         if long == steps or enough or hopeless:
             return laps
 
@@ -248,6 +249,13 @@ def _grown(timed: Timed, name: str, rows: int, steps: int, rival: float, slot: f
             longer = min(longer, fitting)
         long = min(steps, max(2 * long, longer))
     return {}
+
+
+def _weighs(laps: Laps, long: int, lap: Lap) -> bool:
+    """Tell whether a run of so many steps says what they cost, or is too long to be made longer."""
+    if long == 1:
+        return False
+    return lap.processor > LONGEST or lap.processor > ONCE * laps[1].processor
 
 
 def _again(timed: Timed, name: str, rows: int, steps: int, laps: Laps) -> float:
