@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -225,7 +226,10 @@ def test_all_sides_have_a_turn_in_each_round() -> None:
     found = race(sides, [], rounds=2, threads=1, least=1.0)
     assert asked == [("a", 1), ("b", 1), *[("a", 1), ("b", 4)] * 2]
     assert found.seconds("b") == [0.125] * 2 and found.by_processor
-    assert race(sides, [], rounds=9, threads=2).seconds("b") == [0.25] * rivals.FEW
+    asked.clear()
+    assert race(sides, [], rounds=9, threads=2, least=0.6).seconds("b") == [0.25] * rivals.FEW
+    run_in = [("a", 1), ("a", 1), ("b", math.ceil(rivals.RUN_IN / 0.25)), ("b", 3)]
+    assert asked == [("a", 1), ("b", 1), *run_in * rivals.FEW], "several threads run in first"
 
 
 def test_the_best_of_the_others_counts() -> None:

@@ -219,6 +219,7 @@ def test_the_work_outside_a_loop_is_what_torch_counts(kind, options):
 def by_threads(batch: int, monkeypatch: Any, run: Any) -> list[Any]:
     """Return what comes of a window by one thread, and by two."""
     monkeypatch.setattr(sys.modules["recurra.engine.fused.window"], "LIGHT", 0)
+    monkeypatch.setattr(sys.modules["recurra.engine.fused.window"], "WOKEN", 0)
     cell = sized(LSTM, LSTMOptions(), hidden=96).float()
     x, state = window(cell, batch=batch, steps=12, dtype=torch.float32)
     found = []

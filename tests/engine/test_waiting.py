@@ -184,10 +184,18 @@ def test_a_system_that_tells_it_otherwise_does_no_harm(tmp_path, monkeypatch, te
 
 
 @needs_compiler
-@pytest.mark.parametrize(("least", "threads"), [(8_000_000, (1, 1)), (4_000, (2, 1)), (0, (2, 2))])
-def test_a_light_window_is_run_by_one_thread(monkeypatch, least, threads):
-    """Forward and back. Where the products before its loop are many and the loop is light, they
-    alone are shared; the threads that were there come back.
+@pytest.mark.parametrize(
+    ("least", "woken", "threads"),
+    [
+        (8_000_000, 0, (1, 1)),
+        (4_000, 4_000, (2, 1)),
+        (4_000, 2_000, (2, 2)),
+        (0, 0, (2, 2)),
+    ],
+)
+def test_a_light_window_is_run_by_one_thread(monkeypatch, least, woken, threads):
+    """Forward and back. Where the products before its loop are many and the loop is very light,
+    they alone are shared; the threads that were there come back.
     """
     loop, seen = sys.modules["recurra.engine.fused.window"], []
     real = loop._call
@@ -198,6 +206,7 @@ def test_a_light_window_is_run_by_one_thread(monkeypatch, least, threads):
 
     monkeypatch.setattr(loop, "_call", call)
     monkeypatch.setattr(loop, "LIGHT", least)
+    monkeypatch.setattr(loop, "WOKEN", woken)
     # some 2,500 multiply-adds in the loop and 4,800 before it
     cell, x = build("gru", 40, 4), torch.randn(2, 5, 40, dtype=torch.float64).requires_grad_()
     torch.set_num_threads(2)

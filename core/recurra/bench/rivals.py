@@ -47,6 +47,12 @@ OFF = 1e-3
 No single number says so: a gradient that jumps, as of a unit near the bend of an activation, is
 rounded to either side.
 """
+RUN_IN = 0.2
+"""Seconds that a side runs before each of its turns, where several threads are timed.
+
+Linux wakes a thread beside the one that wakes it as long as it remembers, for some 0.1 s, that the
+threads of another process had the other core.
+"""
 LOOKED = 0.1
 """Seconds for which the cores are watched before one is taken."""
 
@@ -280,11 +286,14 @@ def race(
     if sum(once.values()) > LONG * len(sides):
         rounds = min(rounds, FEW)
 
+    run_in = {name: math.ceil(RUN_IN / max(seconds, 1e-7)) for name, seconds in once.items()}
     times: dict[str, list[Took]] = {name: [] for name in sides}
     load = Load(partial(together, rivals))
     with undisturbed():
         for _ in range(rounds):
             for name, side in sides.items():
+                if threads > 1:
+                    side.timed(run_in[name])
                 times[name].append(side.timed(counts[name]))
     return Race(times, load.foreign(), by_processor=threads == 1)
 

@@ -376,7 +376,7 @@ def run_of_table(
         rows = ids.flatten()
         tensors = [_rows_of(each, rows) for each in before[:first_shared]]
 
-        threads, columns = compiled.shared_out(batch, steps)
+        threads, columns = compiled.shared_out(batch, steps, len(vectors))
         anew = None if reset is None else reset.contiguous().view(torch.uint8)
         call = Call(batch, steps, anew, None, threads, columns)
         outs = loop(compiled, call, [*tensors, *before[first_shared:], *begin])

@@ -22,12 +22,14 @@ from recurra.engine.fused.lower import Sum
 from recurra.engine.fused.plan import Plan
 from recurra.engine.threads import single
 
-LIGHT = 12_000_000
+LIGHT = 8_000_000
 """Multiply-adds of a window's loop below which a second thread is not worth waiting for.
 
-So it is with those of the products before the loop and after it. They take about a millisecond:
-less than a system may take until it lets the other thread run on a core of its own.
+So it is with those of the products before the loop and after it. They take a good half millisecond.
 """
+
+WOKEN = 2_000_000
+"""The same of a loop whose products round it are worth a second thread, which waits for work."""
 
 HEAVY = 300_000
 """Multiply-adds of a row's step above which threads share each of its products.
@@ -80,10 +82,11 @@ class Compiled:
         products = self.plan.work * (rows if vectors is None else vectors)
         return max(rows * self.work, products) < LIGHT
 
-    def shared_out(self, batch: int, steps: int) -> tuple[int, bool]:
-        """Return how many threads a window is worth, and whether they share each product."""
+    def shared_out(self, batch: int, steps: int, vectors: int | None = None) -> tuple[int, bool]:
+        """Return how many threads a loop is worth, and whether they share each product."""
         threads = torch.get_num_threads()
-        if threads == 1 or batch * steps * self.work < LIGHT:
+        light = self.light(batch, steps, vectors) or batch * steps * self.work < WOKEN
+        if threads == 1 or light:
             return 1, False
 
         if batch < threads and (self.work > HEAVY or self.apart):
