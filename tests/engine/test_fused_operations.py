@@ -120,11 +120,7 @@ TRIALS: dict[str, list[Trial]] = {
         T(functional.softplus, ulps=16, steep=4),
         T(lambda a: functional.softplus(a, beta=2, threshold=5), ulps=16, steep=4),
     ],
-    "logsigmoid": [
-        T(functional.logsigmoid, ulps=16, steep=4),
-        T(lambda a: functional.logsigmoid(-a) * torch.sigmoid(a), ulps=16, steep=8),
-        T(lambda a: torch.log1p(torch.exp(-torch.abs(a)))),
-    ],
+    "logsigmoid": [T(functional.logsigmoid, ulps=16, steep=4)],
     "silu": [T(functional.silu, ulps=16, steep=16)],
     "gelu": [
         T(functional.gelu, ulps=16, near=16, steep=16),
@@ -133,6 +129,10 @@ TRIALS: dict[str, list[Trial]] = {
     "hardtanh": [T(functional.hardtanh), T(lambda a: functional.hardtanh(a, -0.5, 2.0)),
         T(functional.relu6)],
     "hardsigmoid": [T(functional.hardsigmoid, near=4)],
+    "decays": [
+        T(lambda a: functional.logsigmoid(-a) * torch.sigmoid(a), ulps=16, steep=8),
+        T(lambda a: torch.log1p(torch.exp(-torch.abs(a)))),
+    ],
 }  # fmt: skip
 """By name; an entry says how near to torch's a kernel is, where that is not a few units in the last
 place.

@@ -74,14 +74,10 @@ class StepText:
             if isinstance(vector, Operation) and vector.name == "sigmoid":
                 squashed.add(vector.operands[0])
             if decaying := _decaying(vector):
-                decays.add(decaying)
+                decays.add(_unsigned(decaying))
 
-        for vector in squashed:
-            if isinstance(vector, Operation) and vector.name == "neg":
-                (positive,) = vector.operands
-                if positive in decays | squashed:
-                    decays |= {vector, positive}
-        return decays
+        negatives = squashed.difference(map(_unsigned, squashed))
+        return decays | squashed.intersection(map(_unsigned, negatives))
 
     def _earlier(self, vector: Vector, stage: Stage) -> bool:
         """Tell whether a vector has to be kept, to be read at a stage.
@@ -231,7 +227,7 @@ class StepText:
         said, of = operation.name, operation.operands
         if decaying := _decaying(operation):
             said, of = "log1p_of_decay", (decaying,)
-        elif said == "sigmoid" and self._decays.issuperset(of):
+        elif said == "sigmoid" and _unsigned(of[0]) in self._decays:
             said = "sigmoid_of_decay"
         operands = [self._value(operand, stage) for operand in of]
         return f"const real {name} = {_in_c(said, operands)};"
@@ -255,6 +251,13 @@ def _decaying(vector: Vector) -> Vector | None:
     for name in ("log1p", "exp", "neg", "abs"):
         if not isinstance(vector, Operation) or vector.name != name:
             return None
+        (vector,) = vector.operands
+    return vector
+
+
+def _unsigned(vector: Vector) -> Vector:
+    """Return x of -x; any other vector as it is."""
+    while isinstance(vector, Operation) and vector.name == "neg":
         (vector,) = vector.operands
     return vector
 

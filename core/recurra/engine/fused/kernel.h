@@ -146,7 +146,7 @@ INLINE real roomy_decay(real x) {
     return (1 + (r + r * r * exp_tail(r))) * scale;
 }
 
-/* The sigmoid of exp(-|x|), for a kernel that makes something else of that too: all are made of one exponential. */
+/* The sigmoid of x by exp(-|x|), for a kernel that makes something else of that too: one exponential does for all. */
 INLINE real r_sigmoid_of_decay(real x) {
     const real e = roomy_decay(x), most = 1 / (1 + e * (1 / ROOM));
     return pick(x >= 0, most, e * most * (1 / ROOM));
