@@ -282,11 +282,10 @@ def race(
 ) -> Race:
     """Let sides take turns, all of them in each round."""
     once = {name: side.timed(1).wall for name, side in sides.items()}
-    counts = {name: math.ceil(least / max(seconds, 1e-7)) for name, seconds in once.items()}
+    counts, run_in = _turns(once, least), _turns(once, RUN_IN)
     if sum(once.values()) > LONG * len(sides):
         rounds = min(rounds, FEW)
 
-    run_in = {name: math.ceil(RUN_IN / max(seconds, 1e-7)) for name, seconds in once.items()}
     times: dict[str, list[Took]] = {name: [] for name in sides}
     load = Load(partial(together, rivals))
     with undisturbed():
@@ -296,6 +295,11 @@ def race(
                     side.timed(run_in[name])
                 times[name].append(side.timed(counts[name]))
     return Race(times, load.foreign(), by_processor=threads == 1)
+
+
+def _turns(once: Mapping[str, float], seconds: float) -> dict[str, int]:
+    """Return how many turns of each side take so many seconds; `once` are those of a turn."""
+    return {name: math.ceil(seconds / max(each, 1e-7)) for name, each in once.items()}
 
 
 def together(rivals: Sequence[Rival]) -> Look | None:
